@@ -1,0 +1,3 @@
+"""Teahouse, the Python backend for mini-programs."""
+
+__version__ = "0.1.0"
