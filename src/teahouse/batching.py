@@ -1,0 +1,143 @@
+"""Flush together: the calls of one moment leave as one flush, and each caller gets its own result or its own error.
+
+While one flush is under way the next one gathers; when traffic is low a batch is one call and nothing waits. There is
+no timer. The Redis client, the stock ledger, the order recorder and message history all wait through this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from teahouse.problems import Overloaded, ShuttingDown
+
+Call = TypeVar("Call")
+Result = TypeVar("Result")
+
+SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class FlushFailed(Exception):
+    """The flush itself raised; what it had already done is not known here. ``__cause__`` is what it raised."""
+
+
+class BatchSizes:
+    """How many calls left together: a histogram with fixed bounds, for /metrics."""
+
+    __slots__ = ("buckets", "calls", "flushes")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(SIZE_BOUNDS) + 1)
+        self.calls = 0
+        self.flushes = 0
+
+    def observe(self, size: int) -> None:
+        self.calls += size
+        self.flushes += 1
+        # Bounds are powers of two: the bucket is the bit length of size - 1.
+        self.buckets[min((size - 1).bit_length(), len(SIZE_BOUNDS))] += 1
+
+
+class Batcher(Generic[Call, Result]):
+    """Gathers calls and hands them to ``flush``, one batch at a time, oldest first.
+
+    ``flush`` takes up to ``max_batch`` calls and returns one result or one exception for each, in the same order.
+    At most ``max_waiting`` calls wait; one more is answered ``Overloaded``. A caller cancelled before its call has
+    left withdraws it; after that the call is carried out and its result dropped.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[list[Call]], Awaitable[Sequence[Result | BaseException]]],
+        *,
+        name: str,
+        max_batch: int = 1024,
+        max_waiting: int = 10_000,
+    ) -> None:
+        self.name = name
+        self.sizes = BatchSizes()
+        self._flush = flush
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._waiting: deque[tuple[Call, asyncio.Future[Result]]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Calls that have not left yet."""
+        return len(self._waiting)
+
+    def submit(self, call: Call) -> asyncio.Future[Result]:
+        """Adds a call; await the future for its own result.
+
+        Raises ``Overloaded`` or ``ShuttingDown`` at once when the call is not taken.
+        """
+        if self._closed:
+            raise ShuttingDown
+        if len(self._waiting) >= self._max_waiting:
+            raise Overloaded(f"{self.name}: {self._max_waiting} calls are waiting already")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((call, future))
+        if self._flusher is None:
+            # The task starts on the loop's next turn, so that all calls of this turn leave together.
+            self._flusher = loop.create_task(self._drain(), name=f"flush {self.name}")
+        return future
+
+    async def aclose(self) -> None:
+        """Takes no new call and returns when every accepted one has its result."""
+        self._closed = True
+        if self._flusher is not None:
+            await asyncio.shield(self._flusher)
+
+    async def _drain(self) -> None:
+        try:
+            while batch := self._take():
+                await self._send(batch)
+        finally:
+            self._flusher = None
+            for _, future in self._waiting:
+                future.cancel()
+            self._waiting.clear()
+
+    def _take(self) -> list[tuple[Call, asyncio.Future[Result]]]:
+        batch: list[tuple[Call, asyncio.Future[Result]]] = []
+        waiting = self._waiting
+        while waiting and len(batch) < self._max_batch:
+            entry = waiting.popleft()
+            if not entry[1].done():
+                batch.append(entry)
+        return batch
+
+    async def _send(self, batch: list[tuple[Call, asyncio.Future[Result]]]) -> None:
+        self.sizes.observe(len(batch))
+        try:
+            results = await self._flush([call for call, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{self.name}: {len(batch)} calls left, {len(results)} results came back")
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:
+            _fail_each(batch, error, self.name)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+def _fail_each(batch: Sequence[tuple[object, asyncio.Future[Result]]], error: Exception, name: str) -> None:
+    for _, future in batch:
+        if not future.done():
+            # Each caller gets an exception of its own: a shared one would gather every caller's traceback.
+            failure = FlushFailed(f"{name}: {error}")
+            failure.__cause__ = error
+            future.set_exception(failure)

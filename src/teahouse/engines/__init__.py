@@ -1,0 +1,1 @@
+"""Connections to storage engines. Nothing here knows a feature."""

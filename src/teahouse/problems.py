@@ -1,0 +1,187 @@
+"""The one vocabulary of errors.
+
+Each class is one kind of problem (RFC 9457). Its docstring is what a person reads at ``/problems/<slug>``; the slug
+is the class name in kebab case. Features raise them, ``web/`` turns them into answers, nothing else knows HTTP.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import msgspec
+
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One wrong place in the input: an RFC 6901 JSON pointer (or ``header:``/``query:`` and a name) and what is wrong."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Exception):
+    """Something the caller can read and act on.
+
+    ``detail`` speaks of this occurrence, ``headers`` go out with the answer, ``retry_after`` is in whole seconds.
+    """
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "problem"
+    title: ClassVar[str] = "Problem"
+    retry_after_default: ClassVar[int | None] = None
+    vocabulary: ClassVar[dict[str, type[Problem]]] = {}
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        self.detail = detail if detail is not None else self.explanation()
+        super().__init__(self.detail)
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+        seconds = self.retry_after_default if retry_after is None else retry_after
+        if seconds is not None:
+            self.headers.setdefault("Retry-After", str(seconds))
+
+    def __init_subclass__(cls) -> None:
+        words = _WORD.sub(" ", cls.__name__)
+        cls.slug = words.lower().replace(" ", "-")
+        cls.title = words.capitalize()
+        if cls.status in (429, 503) and cls.retry_after_default is None:
+            cls.retry_after_default = 1
+        known = Problem.vocabulary.setdefault(cls.slug, cls)
+        if known.__qualname__ != cls.__qualname__ or known.__module__ != cls.__module__:
+            raise TypeError(f"two problems share the slug {cls.slug}")
+
+    @classmethod
+    def explanation(cls) -> str:
+        """The text people read at ``/problems/<slug>``."""
+        return " ".join((cls.__doc__ or cls.title).split())
+
+
+class Unauthorized(Problem):
+    """This needs a valid access token. Log in again, or refresh the token you have."""
+
+    status = 401
+
+    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail, headers=headers)
+        self.headers.setdefault("WWW-Authenticate", "Bearer")
+
+
+# --- what the kernel itself answers -----------------------------------------------------------------------------------
+
+
+class BadRequest(Problem):
+    """The request is not well-formed HTTP, or its address cannot be read. Check how the request is put together."""
+
+    status = 400
+
+
+class MalformedJson(Problem):
+    """The body is not valid JSON in UTF-8. Check how the body is written."""
+
+    status = 400
+
+
+class Forbidden(Problem):
+    """You are known, but this needs a role that you do not have."""
+
+    status = 403
+
+
+class NotFound(Problem):
+    """There is nothing here, or nothing that you may see."""
+
+    status = 404
+
+
+class MethodNotAllowed(Problem):
+    """This address exists, but not with this method. The Allow header lists the methods it has."""
+
+    status = 405
+
+
+class RequestTimeout(Problem):
+    """The request came in too slowly. Send it again over a better connection."""
+
+    status = 408
+
+
+class ContentTooLarge(Problem):
+    """The body is larger than this address takes. Send less, or use an upload."""
+
+    status = 413
+
+
+class UriTooLong(Problem):
+    """The address is longer than the server takes. Put the data into the body."""
+
+    status = 414
+
+
+class UnsupportedMediaType(Problem):
+    """This address takes a body of another content type, application/json as a rule."""
+
+    status = 415
+
+
+class ExpectationFailed(Problem):
+    """The Expect header asks for something other than 100-continue."""
+
+    status = 417
+
+
+class ValidationFailed(Problem):
+    """The input is well-formed but some of it is not allowed here. Each wrong place is listed under errors."""
+
+    status = 422
+
+
+class RequestHeaderFieldsTooLarge(Problem):
+    """The request line and headers together are larger than the server takes."""
+
+    status = 431
+
+
+class InternalError(Problem):
+    """The server made a mistake. It has been logged under the request id; nothing you sent was at fault."""
+
+    status = 500
+
+
+class Overloaded(Problem):
+    """More is waiting than the server takes on. Come back in a moment; nothing was changed."""
+
+    status = 503
+
+
+class ShuttingDown(Problem):
+    """This node is stopping and takes no new work. Ask again; another node, or this one restarted, will answer."""
+
+    status = 503
+
+
+class NotReady(Problem):
+    """The node is not ready to serve: an engine is out of reach or the schema is behind."""
+
+    status = 503
+
+
+class OutcomeUnknown(Problem):
+    """The engine failed while this was being written, so it may or may not have happened. Ask again with the same Idempotency-Key: the answer will be the true one."""
+
+    status = 503
+
+
+class DatabaseUnavailable(Problem):
+    """The database is out of reach, full or busy. Nothing was changed as far as the database knows; ask again shortly."""
+
+    status = 503
