@@ -1,0 +1,264 @@
+"""One frozen tree of settings, and the rules that hold between them.
+
+Where values come from (``teahouse.toml``, ``TEAHOUSE_*`` variables, the command line) is ``settings_sources.py``.
+Times are in seconds, sizes in bytes unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class SettingsError(Exception):
+    """The settings do not add up. The message lists every mistake, and says for each what to do."""
+
+
+class Secret:
+    """A text that no log, traceback or ``repr`` shows."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself; hand it to the library that needs it and to nobody else."""
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(…)" if self._text else "Secret('')"
+
+
+class Network(str):
+    """An IP network in CIDR notation; a single address is a network of one."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Network:
+        """Raises ``ValueError`` for anything else."""
+        return super().__new__(cls, str(ipaddress.ip_network(text)))
+
+
+_NONE = Secret("")
+
+MIN_SECRET_LENGTH = 32
+
+Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 to 65535 (0: any free one)")]
+Seconds = Annotated[float, Meta(gt=0, le=366 * 86400, description="a number of seconds above 0, at most a year")]
+Count = Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number from 1 to 10000000")]
+Bytes = Annotated[int, Meta(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")]
+Origin = Annotated[
+    str, Meta(pattern=r"^(\*|https?://[^/\s]+)$", description="an origin such as https://shop.example.com, or *")
+]
+BaseUrl = Annotated[str, Meta(pattern=r"^https?://[^/\s]+", description="an address that begins with https:// or http://")]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the tree."""
+
+
+class DatabaseSettings(Section):
+    """Where the truth is kept; an empty ``url`` is SQLite in the data directory."""
+
+    url: Secret = _NONE
+    replicas: tuple[Secret, ...] = ()
+
+
+class RedisSettings(Section):
+    """Shared state of many workers; an empty ``url`` is the embedded default."""
+
+    url: Secret = _NONE
+
+
+class FilesSettings(Section):
+    """Where uploads are kept; an empty ``url`` is the data directory."""
+
+    url: Secret = _NONE
+
+
+class WechatSettings(Section):
+    """The WeChat open platform, or the sandbox that stands in for it."""
+
+    appid: str = ""
+    secret: Secret = _NONE
+    sandbox: bool = False
+    base_url: BaseUrl = "https://api.weixin.qq.com"
+    timeout_seconds: Seconds = 5.0
+
+
+class Argon2Settings(Section):
+    """The cost of one password hash; the defaults are OWASP's argon2id recommendation."""
+
+    memory_kib: Annotated[int, Meta(ge=8, le=1 << 22, description="KiB of memory, from 8 to 4194304")] = 19_456
+    passes: Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100")] = 2
+    threads: Annotated[int, Meta(ge=1, le=64, description="hashes at once, from 1 to 64")] = 2
+    max_waiting: Count = 256
+
+
+class AccountsSettings(Section):
+    """Tokens, sessions and the limits on failed logins."""
+
+    algorithm: Literal["HS256", "EdDSA"] = "HS256"
+    issuer: str = "teahouse"
+    audience: str = "teahouse"
+    access_token_seconds: Seconds = 900.0
+    session_idle_seconds: Seconds = 1800.0
+    session_max_seconds: Seconds = 30 * 86400.0
+    refresh_grace_seconds: Seconds = 10.0
+    failed_logins_per_name: Count = 10
+    failed_logins_per_address: Count = 100
+    failed_logins_seconds: Seconds = 900.0
+    argon2: Argon2Settings = Argon2Settings()
+
+
+class SalesSettings(Section):
+    """What a sale has when its creator does not say otherwise, and how much may wait."""
+
+    pay_within_seconds: Seconds = 900.0
+    per_buyer_limit: Count = 1
+    max_waiting: Count = 10_000
+
+
+class HttpSettings(Section):
+    """What one connection may take before the server ends it with a problem of its own (431, 408, 413)."""
+
+    head_bytes: Bytes = 1 << 20
+    head_seconds: Seconds = 5.0
+    body_seconds: Seconds = 5.0
+    write_seconds: Seconds = 5.0
+    json_bytes: Bytes = 1 << 20
+    idle_seconds: Seconds = 75.0
+    connections: Count = 10_000
+
+
+class CorsSettings(Section):
+    """Which web pages may call from a browser; none by default."""
+
+    origins: tuple[Origin, ...] = ()
+
+
+class Settings(Section):
+    """Everything an operator may choose. ``settings_sources.load`` makes it from the usual places."""
+
+    data_dir: Path = Path("teahouse-data")
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    realtime_port: Port = 8001
+    workers: Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")] = 1
+    trusted_proxies: tuple[Network, ...] = ()
+    secret_key: Secret = _NONE
+    previous_secret_keys: tuple[Secret, ...] = ()
+    access_log: Annotated[str, Meta(min_length=1, description="stderr, off, or the path of a file")] = "stderr"
+    shutdown_seconds: Seconds = 30.0
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    files: FilesSettings = FilesSettings()
+    wechat: WechatSettings = WechatSettings()
+    accounts: AccountsSettings = AccountsSettings()
+    sales: SalesSettings = SalesSettings()
+    http: HttpSettings = HttpSettings()
+    cors: CorsSettings = CorsSettings()
+
+    @property
+    def database_url(self) -> str:
+        """The database's address, a password in it included: never print it."""
+        return self.database.url.reveal() or f"sqlite:///{self.data_dir.absolute() / 'teahouse.db'}"
+
+
+def check(settings: Settings) -> None:
+    """The rules that hold between settings; raises ``SettingsError`` that lists every broken one."""
+    broken = [*_not_in_this_version(settings), *_contradictions(settings)]
+    if broken:
+        raise SettingsError("\n".join(broken))
+
+
+def wechat_mode(settings: Settings) -> Literal["platform", "sandbox"]:
+    """Who answers WeChat logins; raises ``SettingsError`` where nobody safely can.
+
+    The sandbox believes every code, so it stands in by itself only where nobody but this machine can reach it.
+    """
+    if settings.wechat.sandbox:
+        return "sandbox"
+    if settings.wechat.appid:
+        return "platform"
+    if sandbox_allowed(settings):
+        return "sandbox"
+    raise SettingsError(
+        f"wechat.appid: not set, and {settings.host} can be reached from other machines, where the sandbox would let "
+        "anybody log in as anybody. Set TEAHOUSE_WECHAT__APPID and TEAHOUSE_WECHAT__SECRET, or spell out "
+        "TEAHOUSE_WECHAT__SANDBOX=true on a machine for tests."
+    )
+
+
+def sandbox_allowed(settings: Settings) -> bool:
+    """True when the sandbox may stand in for WeChat: spelled out, or no appid and listening on loopback only."""
+    return settings.wechat.sandbox or (not settings.wechat.appid and is_loopback(settings.host))
+
+
+def is_loopback(host: str) -> bool:
+    """True for ``localhost`` and loopback addresses; other names are not looked up and count as public."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _not_in_this_version(settings: Settings) -> list[str]:
+    broken = []
+    if settings.redis.url:
+        broken.append("redis.url: this version has no Redis backend yet; leave TEAHOUSE_REDIS__URL empty.")
+    if settings.workers > 1 and not settings.redis.url:
+        broken.append(
+            "workers: workers > 1 needs TEAHOUSE_REDIS__URL, which this version does not support yet; "
+            "run one worker, it uses one core."
+        )
+    scheme = settings.database_url.partition(":")[0]
+    if scheme != "sqlite":
+        broken.append(f"database.url: this version keeps its data in SQLite (sqlite:////DIR/teahouse.db), not {scheme}.")
+    if settings.database.replicas:
+        broken.append("database.replicas: SQLite has none; leave TEAHOUSE_DATABASE__REPLICAS empty.")
+    if settings.files.url:
+        broken.append("files.url: this version has no file storage yet; leave TEAHOUSE_FILES__URL empty.")
+    return broken
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    broken = []
+    if settings.wechat.appid and not settings.wechat.secret and not settings.wechat.sandbox:
+        broken.append("wechat.secret: not set, but wechat.appid is; set TEAHOUSE_WECHAT__SECRET.")
+    if settings.port == settings.realtime_port != 0:
+        broken.append(f"realtime_port: {settings.port} is the HTTP port already; choose another.")
+    for name, key in _keys(settings):
+        if key and len(key.reveal()) < MIN_SECRET_LENGTH:
+            broken.append(f"{name}: shorter than {MIN_SECRET_LENGTH} characters; use the output of: openssl rand -hex 32")
+    if settings.previous_secret_keys and not settings.secret_key:
+        broken.append("previous_secret_keys: set without secret_key; set TEAHOUSE_SECRET_KEY to the key that signs.")
+    if settings.accounts.session_idle_seconds > settings.accounts.session_max_seconds:
+        broken.append("accounts.session_idle_seconds: longer than accounts.session_max_seconds; lower it.")
+    if "*" in settings.cors.origins and len(settings.cors.origins) > 1:
+        broken.append("cors.origins: * already means every origin; name it alone or leave it out.")
+    return broken
+
+
+def _keys(settings: Settings) -> list[tuple[str, Secret]]:
+    return [
+        ("secret_key", settings.secret_key),
+        *((f"previous_secret_keys[{index}]", key) for index, key in enumerate(settings.previous_secret_keys)),
+    ]
