@@ -57,7 +57,9 @@ def _port(name: str, default: int) -> int:
         try:
             probe.bind((HOST, int(text)))
         except OSError as error:
-            sys.exit(f"run: port {text} cannot be used ({error.strerror}); choose another: make run {name}={int(text) + 100}")
+            sys.exit(
+                f"run: port {text} cannot be used ({error.strerror}); choose another: make run {name}={int(text) + 100}"
+            )
     return int(text)
 
 

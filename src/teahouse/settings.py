@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import msgspec
 from msgspec import Meta
@@ -49,7 +49,7 @@ class Network(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> Network:
+    def __new__(cls, text: str) -> Self:
         """Raises ``ValueError`` for anything else."""
         return super().__new__(cls, str(ipaddress.ip_network(text)))
 
@@ -65,33 +65,35 @@ Bytes = Annotated[int, Meta(ge=1024, le=1 << 30, description="a number of bytes 
 Origin = Annotated[
     str, Meta(pattern=r"^(\*|https?://[^/\s]+)$", description="an origin such as https://shop.example.com, or *")
 ]
-BaseUrl = Annotated[str, Meta(pattern=r"^https?://[^/\s]+", description="an address that begins with https:// or http://")]
+BaseUrl = Annotated[
+    str, Meta(pattern=r"^https?://[^/\s]+", description="an address that begins with https:// or http://")
+]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A part of the tree."""
 
 
-class DatabaseSettings(Section):
+class DatabaseSettings(Section, frozen=True):
     """Where the truth is kept; an empty ``url`` is SQLite in the data directory."""
 
     url: Secret = _NONE
     replicas: tuple[Secret, ...] = ()
 
 
-class RedisSettings(Section):
+class RedisSettings(Section, frozen=True):
     """Shared state of many workers; an empty ``url`` is the embedded default."""
 
     url: Secret = _NONE
 
 
-class FilesSettings(Section):
+class FilesSettings(Section, frozen=True):
     """Where uploads are kept; an empty ``url`` is the data directory."""
 
     url: Secret = _NONE
 
 
-class WechatSettings(Section):
+class WechatSettings(Section, frozen=True):
     """The WeChat open platform, or the sandbox that stands in for it."""
 
     appid: str = ""
@@ -101,7 +103,7 @@ class WechatSettings(Section):
     timeout_seconds: Seconds = 5.0
 
 
-class Argon2Settings(Section):
+class Argon2Settings(Section, frozen=True):
     """The cost of one password hash; the defaults are OWASP's argon2id recommendation."""
 
     memory_kib: Annotated[int, Meta(ge=8, le=1 << 22, description="KiB of memory, from 8 to 4194304")] = 19_456
@@ -110,7 +112,7 @@ class Argon2Settings(Section):
     max_waiting: Count = 256
 
 
-class AccountsSettings(Section):
+class AccountsSettings(Section, frozen=True):
     """Tokens, sessions and the limits on failed logins."""
 
     algorithm: Literal["HS256", "EdDSA"] = "HS256"
@@ -126,7 +128,7 @@ class AccountsSettings(Section):
     argon2: Argon2Settings = Argon2Settings()
 
 
-class SalesSettings(Section):
+class SalesSettings(Section, frozen=True):
     """What a sale has when its creator does not say otherwise, and how much may wait."""
 
     pay_within_seconds: Seconds = 900.0
@@ -134,7 +136,7 @@ class SalesSettings(Section):
     max_waiting: Count = 10_000
 
 
-class HttpSettings(Section):
+class HttpSettings(Section, frozen=True):
     """What one connection may take before the server ends it with a problem of its own (431, 408, 413)."""
 
     head_bytes: Bytes = 1 << 20
@@ -146,13 +148,13 @@ class HttpSettings(Section):
     connections: Count = 10_000
 
 
-class CorsSettings(Section):
+class CorsSettings(Section, frozen=True):
     """Which web pages may call from a browser; none by default."""
 
     origins: tuple[Origin, ...] = ()
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     """Everything an operator may choose. ``settings_sources.load`` makes it from the usual places."""
 
     data_dir: Path = Path("teahouse-data")
@@ -231,7 +233,9 @@ def _not_in_this_version(settings: Settings) -> list[str]:
         )
     scheme = settings.database_url.partition(":")[0]
     if scheme != "sqlite":
-        broken.append(f"database.url: this version keeps its data in SQLite (sqlite:////DIR/teahouse.db), not {scheme}.")
+        broken.append(
+            f"database.url: this version keeps its data in SQLite (sqlite:////DIR/teahouse.db), not {scheme}."
+        )
     if settings.database.replicas:
         broken.append("database.replicas: SQLite has none; leave TEAHOUSE_DATABASE__REPLICAS empty.")
     if settings.files.url:
@@ -247,7 +251,9 @@ def _contradictions(settings: Settings) -> list[str]:
         broken.append(f"realtime_port: {settings.port} is the HTTP port already; choose another.")
     for name, key in _keys(settings):
         if key and len(key.reveal()) < MIN_SECRET_LENGTH:
-            broken.append(f"{name}: shorter than {MIN_SECRET_LENGTH} characters; use the output of: openssl rand -hex 32")
+            broken.append(
+                f"{name}: shorter than {MIN_SECRET_LENGTH} characters; use the output of: openssl rand -hex 32"
+            )
     if settings.previous_secret_keys and not settings.secret_key:
         broken.append("previous_secret_keys: set without secret_key; set TEAHOUSE_SECRET_KEY to the key that signs.")
     if settings.accounts.session_idle_seconds > settings.accounts.session_max_seconds:
