@@ -185,3 +185,79 @@ class DatabaseUnavailable(Problem):
     """The database is out of reach, full or busy. Nothing was changed as far as the database knows; ask again shortly."""
 
     status = 503
+
+
+# --- accounts and WeChat ----------------------------------------------------------------------------------------------
+
+
+class AccessTokenInvalid(Unauthorized):
+    """The access token is not one of ours, or has been changed. Log in again."""
+
+    def __init__(self, detail: str | None = None) -> None:
+        # RFC 6750 §3.1: how a client tells a bad token from a missing one.
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+class AccessTokenExpired(AccessTokenInvalid):
+    """The access token has run out. Get a new one with the refresh token; there is no need to log in again."""
+
+
+class SessionEnded(AccessTokenInvalid):
+    """The session has been ended: logged out here or elsewhere, or replaced by newer ones. Log in again."""
+
+
+class SessionExpired(AccessTokenInvalid):
+    """The session was idle for too long, or has reached its longest life. Log in again."""
+
+
+class RefreshTokenInvalid(Unauthorized):
+    """The refresh token is not one of ours, or its session is long gone. Log in again."""
+
+
+class RefreshTokenReused(Unauthorized):
+    """The refresh token was used before, so somebody else may hold a copy: the whole session has been ended. Log in again."""
+
+
+class BadCredentials(Unauthorized):
+    """The username or the password is wrong. Which of the two is not told."""
+
+
+class UsernameTaken(Problem):
+    """Somebody has this username already, or one that differs in case only. Choose another."""
+
+    status = 409
+
+
+class TooManyLogins(Problem):
+    """Too many logins failed for this name or from this address. Wait as long as Retry-After says, then try again."""
+
+    status = 429
+
+
+class TooManyRegistrations(Problem):
+    """Too many accounts were asked for from this address. Wait as long as Retry-After says, then try again."""
+
+    status = 429
+
+
+class WechatCodeInvalid(Unauthorized):
+    """WeChat does not know this login code, or it has been used or is older than five minutes. Call wx.login for a new one."""
+
+
+class WechatUserBlocked(Problem):
+    """WeChat has blocked this user as a risk. Only WeChat can lift that."""
+
+    status = 403
+
+
+class WechatTooFrequent(Problem):
+    """This user logged in through WeChat too often within a minute. Wait as long as Retry-After says, then try again."""
+
+    status = 429
+    retry_after_default = 60
+
+
+class WechatUnavailable(Problem):
+    """WeChat is out of reach or busy, so nobody can log in through it now. Try again shortly, with a new code from wx.login."""
+
+    status = 503
