@@ -261,3 +261,60 @@ class WechatUnavailable(Problem):
     """WeChat is out of reach or busy, so nobody can log in through it now. Try again shortly, with a new code from wx.login."""
 
     status = 503
+
+
+# --- sales ------------------------------------------------------------------------------------------------------------
+
+
+class IdempotencyKeyMissing(Problem):
+    """A purchase needs an Idempotency-Key header: 1 to 64 visible ASCII characters, new for each purchase and the same for each retry of it."""
+
+    status = 400
+
+
+class IdempotencyMismatch(Problem):
+    """This Idempotency-Key was used for another request. Use a new key for a new purchase, and the same body when you ask again."""
+
+    status = 422
+
+
+class SoldOut(Problem):
+    """There is not enough stock left for this purchase. Stock may return when others do not pay in time."""
+
+    status = 409
+
+
+class LimitReached(Problem):
+    """This purchase would give you more than one buyer may have in this sale. Buy fewer, or cancel an unpaid order first."""
+
+    status = 409
+
+
+class SaleNotStarted(Problem):
+    """The sale has not started. Compare startsAt with serverTime and ask again then."""
+
+    status = 409
+
+
+class SaleEnded(Problem):
+    """The sale is over. Nothing more is sold in it."""
+
+    status = 409
+
+
+class OrderNotCancellable(Problem):
+    """Only an unpaid reservation can be cancelled. This order is paid, or its time to pay is over."""
+
+    status = 409
+
+
+class StockNotReducible(Problem):
+    """The stock cannot be made smaller than what is already reserved or sold."""
+
+    status = 409
+
+
+class TransactionReused(Problem):
+    """This payment transaction is already recorded for another order or amount. Nothing was changed."""
+
+    status = 409
