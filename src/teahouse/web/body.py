@@ -1,0 +1,92 @@
+"""JSON bodies: decoded and validated in one pass; on failure every wrong field is found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from teahouse.problems import FieldError, MalformedJson, UnsupportedMediaType, ValidationFailed
+from teahouse.web.request import Request
+
+_MAX_ERRORS = 50
+_PLACE = re.compile(r" - at `(?P<path>[^`]*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+
+
+def body_reader(kind: Any) -> Callable[[Request], Any]:
+    """A function from request to a value of that type.
+
+    It raises ``UnsupportedMediaType``, ``MalformedJson`` or ``ValidationFailed``.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+
+    def read(request: Request) -> Any:
+        if request.headers.get(b"content-type") != b"application/json":
+            _check_media_type(request)
+        try:
+            return decode(request.body)
+        except msgspec.ValidationError as error:
+            raise ValidationFailed(errors=_errors(request.body, kind, error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedJson(f"The body is not valid JSON in UTF-8: {error}") from error
+
+    return read
+
+
+def _check_media_type(request: Request) -> None:
+    if not request.body:
+        raise MalformedJson("The body is empty; this address takes a JSON document.")
+    media_type, _, parameters = request.headers.get(b"content-type", b"").partition(b";")
+    media_type = media_type.strip().lower()
+    if media_type != b"application/json" and not (media_type.startswith(b"application/") and media_type.endswith(b"+json")):
+        raise UnsupportedMediaType("The body must be sent with Content-Type: application/json.")
+    charset = parameters.strip().lower()
+    if charset.startswith(b"charset=") and charset[8:].strip(b'"') not in (b"utf-8", b"utf8", b"us-ascii"):
+        raise UnsupportedMediaType("JSON is UTF-8 (RFC 8259); leave the charset out or say utf-8.")
+
+
+def _errors(body: bytes, kind: Any, first: msgspec.ValidationError) -> list[FieldError]:
+    """The decoder stops at the first error; here, off the fast path, each field of the document is tried by itself."""
+    found: list[FieldError] = []
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        try:
+            document = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedJson(f"The body is not valid JSON in UTF-8: {error}") from error
+        if isinstance(document, dict):
+            found = _field_errors(document, kind)
+    return found[:_MAX_ERRORS] or [_field_error(str(first))]
+
+
+def _field_errors(document: dict[str, Any], kind: type[msgspec.Struct]) -> list[FieldError]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    found = []
+    for name, field in fields.items():
+        pointer = f"/{_escape(name)}"
+        if name not in document:
+            if field.required:
+                found.append(FieldError(pointer, "is missing"))
+            continue
+        try:
+            msgspec.convert(document[name], field.type)
+        except msgspec.ValidationError as error:
+            found.append(_field_error(str(error), pointer))
+    if kind.__struct_config__.forbid_unknown_fields:
+        found += [FieldError(f"/{_escape(name)}", "is not a field of this document") for name in document if name not in fields]
+    return found
+
+
+def _field_error(message: str, prefix: str = "") -> FieldError:
+    place = _PLACE.search(message)
+    if place is None:
+        return FieldError(prefix, message)
+    steps = "".join(f"/{_escape(key or index)}" for key, index in _STEP.findall(place["path"]))
+    return FieldError(prefix + steps, message[: place.start()])
+
+
+def _escape(token: str) -> str:
+    # RFC 6901 §3
+    return token[:200].replace("~", "~0").replace("/", "~1")
