@@ -122,9 +122,12 @@ class AccountsSettings(Section, frozen=True):
     session_idle_seconds: Seconds = 1800.0
     session_max_seconds: Seconds = 30 * 86400.0
     refresh_grace_seconds: Seconds = 10.0
+    sessions_per_user: Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")] = 10
     failed_logins_per_name: Count = 10
     failed_logins_per_address: Count = 100
     failed_logins_seconds: Seconds = 900.0
+    registrations_per_address: Count = 100
+    registrations_seconds: Seconds = 3600.0
     argon2: Argon2Settings = Argon2Settings()
 
 
@@ -258,6 +261,8 @@ def _contradictions(settings: Settings) -> list[str]:
         broken.append("previous_secret_keys: set without secret_key; set TEAHOUSE_SECRET_KEY to the key that signs.")
     if settings.accounts.session_idle_seconds > settings.accounts.session_max_seconds:
         broken.append("accounts.session_idle_seconds: longer than accounts.session_max_seconds; lower it.")
+    if settings.accounts.access_token_seconds > settings.accounts.session_idle_seconds:
+        broken.append("accounts.access_token_seconds: longer than accounts.session_idle_seconds; lower it.")
     if "*" in settings.cors.origins and len(settings.cors.origins) > 1:
         broken.append("cors.origins: * already means every origin; name it alone or leave it out.")
     return broken
