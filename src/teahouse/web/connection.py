@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
@@ -69,8 +69,8 @@ class Connection(asyncio.Protocol):
     # --- called by the transport --------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are asyncio.Transport in all but name.
+        self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._origin = Origin(peer[0] if peer else "", self._server.trusted)
         self._parser = httptools.HttpRequestParser(self)
