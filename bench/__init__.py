@@ -1,0 +1,1 @@
+"""Measures Teahouse against its peers in one run on one machine: ``python -m bench``."""

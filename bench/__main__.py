@@ -1,0 +1,111 @@
+"""``python -m bench``: builds the peers, measures, prints the tables, writes the page when asked to."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench import chart, purchases, report, scenarios, startup
+from bench.failures import BenchFailed
+from bench.load import require_wrk
+from bench.machine import Cores, describe, two_cores
+from bench.outcome import OURS, Effort, Outcome
+from bench.peers import GIN, build_gin
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("get", "post", "purchases", "startup")
+COMPARED = {"get": scenarios.JSON_GET, "post": scenarios.JSON_POST}
+
+
+def main() -> int:
+    """Exit status 0: measured; 1: no figures, and why on standard error."""
+    options = _options()
+    console = Console()
+    try:
+        require_wrk()
+        outcomes = _measure(options.scenario or NAMES, Effort(options.rounds, options.seconds), console)
+    except BenchFailed as failed:
+        Console(stderr=True).print(f"[red]bench:[/] {failed}", highlight=False)
+        return 1
+    for outcome in outcomes:
+        report.show(console, outcome)
+    console.print(f"\n{report.READING}", style="dim", highlight=False)
+    if options.write:
+        _write(outcomes, Effort(options.rounds, options.seconds))
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Teahouse against its peers on this machine.")
+    parser.add_argument("--rounds", type=_at_least_one, default=5, help="rounds a server (default 5)")
+    parser.add_argument("--seconds", type=_at_least_one, default=5, help="seconds a round (default 5)")
+    parser.add_argument("--scenario", choices=NAMES, action="append", help="only this one; may be given again")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.svg")
+    options = parser.parse_args()
+    if options.write and options.scenario:
+        parser.error("--write publishes a whole run: leave --scenario away")
+    return options
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _measure(names: Sequence[str], effort: Effort, console: Console) -> list[Outcome]:
+    cores = two_cores()
+    # Not in /tmp: that may be memory, and a durable purchase must reach a disk.
+    work = ROOT / "build" / "bench"
+    work.mkdir(parents=True, exist_ok=True)
+    binaries = build_gin(work) if COMPARED.keys() & set(names) else {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    outcomes: list[Outcome] = []
+    with Progress(*columns, console=console, refresh_per_second=2) as progress:
+        for name in names:
+            with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=work) as folder:
+                outcomes.append(_scenario(name, Path(folder), binaries, cores, effort, progress))
+            progress.update(progress.task_ids[-1], completed=progress.tasks[-1].total, description=name)
+    return outcomes
+
+
+def _scenario(
+    name: str, folder: Path, binaries: dict[str, Path], cores: Cores, effort: Effort, progress: Progress
+) -> Outcome:
+    if name == "startup":
+        return startup.run(folder=folder, cores=cores, advance=_bar(progress, name, startup.steps()))
+    if name == "purchases":
+        advance = _bar(progress, name, purchases.steps(effort))
+        return purchases.run(folder=folder, cores=cores, effort=effort, advance=advance)
+    comparison = COMPARED[name]
+    plans = scenarios.plans((OURS, *comparison.peers), binaries, folder)
+    advance = _bar(progress, name, scenarios.steps(len(plans), effort))
+    return scenarios.compare(comparison, plans, folder=folder, cores=cores, effort=effort, advance=advance)
+
+
+def _bar(progress: Progress, name: str, steps: int) -> Callable[[str], None]:
+    task = progress.add_task(name, total=steps)
+    said = iter(range(steps))
+
+    def advance(doing: str) -> None:
+        progress.update(task, completed=next(said, steps), description=f"{name}: {doing}")
+
+    return advance
+
+
+def _write(outcomes: Sequence[Outcome], effort: Effort) -> None:
+    docs = ROOT / "docs"
+    docs.mkdir(exist_ok=True)
+    page = report.markdown(outcomes, describe(GIN), effort, datetime.now(UTC))
+    (docs / "benchmarks.md").write_text(page)
+    (docs / "benchmarks.svg").write_text(chart.svg(outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

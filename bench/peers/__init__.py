@@ -1,0 +1,36 @@
+"""How to build and start the programs that Teahouse is measured against."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from bench.failures import BenchFailed
+from bench.servers import Plan, file_name, free_port
+
+GIN = Path(__file__).parent / "gin"
+
+
+def build_gin(folder: Path) -> dict[str, Path]:
+    """Compiles the Gin peer into the folder: as it comes, and with the faster JSON library it offers."""
+    if shutil.which("go") is None:
+        raise BenchFailed("Go is not installed: the peers need Go 1.25 or newer (https://go.dev/dl/)")
+    return {"stock": _build(folder / "gin", ""), "sonic": _build(folder / "gin-sonic", "sonic")}
+
+
+def _build(binary: Path, tags: str) -> Path:
+    command = ["go", "build", "-trimpath", "-tags", tags, "-o", str(binary.resolve()), "."]
+    done = subprocess.run(command, cwd=GIN, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchFailed(f"the Gin peer does not compile:\n{done.stderr.strip()}")
+    return binary
+
+
+def gin(name: str, binary: Path, mode: str, folder: Path) -> Plan:
+    """A Gin peer; in default mode it writes its access log to a file."""
+    port, stem = free_port(), file_name(name)
+    log = folder / f"{stem}-access.log" if mode == "default" else None
+    command = [str(binary), "-mode", mode, "-addr", f"127.0.0.1:{port}"]
+    if log is not None:
+        log.touch()
+        command += ["-access-log", str(log)]
+    return Plan(name, command, port, "/ping", folder / f"{stem}-output.log", log)

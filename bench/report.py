@@ -1,0 +1,131 @@
+"""The figures as tables: on the terminal and in docs/benchmarks.md."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from bench.figures import Sample, Spread, cpu_ratio, p99_ratio, rate_ratio
+from bench.outcome import OURS, Effort, Outcome
+
+COLUMNS = ("server", "requests/s", "p50 ms", "p99 ms", "CPU µs", "busy", "MB", "throughput ×", "CPU ×", "p99 ×")
+NARROW = 8
+"""Columns of the terminal's table; the other ratios stand below it."""
+METHOD = (
+    "The servers run in turn, A B C A B C …, each alone on one core; `wrk` has the other one. {rounds} rounds of "
+    "{seconds:g} s after a warm-up. First every server is asked the same questions, right and wrong ones, and must "
+    "give the same answers; a single unexpected answer, or one request missing in an access log, ends the run without "
+    "a table."
+)
+READING = (
+    "Figures are medians of the rounds; CPU is the server's user and system time per request. Ratios are Teahouse "
+    "against the peer, taken round by round: median (least–greatest). Throughput × above 1: Teahouse answers more. "
+    "CPU × above 1: it spends less. p99 × below 1: its slow answers come sooner. Busy is the share of its core that "
+    "the server used: well under 100 % something else set the limit."
+)
+
+
+def rows(outcome: Outcome) -> list[tuple[str, ...]]:
+    """One row a server, in the order of ``COLUMNS``."""
+    ours, *peers = outcome.samples.items()
+    return [(*_measured(*ours), "–", "–", "–"), *(_compared(ours[1], *peer) for peer in peers)]
+
+
+def show(console: Console, outcome: Outcome) -> None:
+    """Prints a scenario."""
+    console.print()
+    console.print(outcome.title, style="bold")
+    if outcome.samples:
+        console.print(_table(outcome))
+    for name, peers in list(outcome.samples.items())[1:]:
+        console.print(f"  {_other_ratios(outcome.samples[OURS], name, peers)}", highlight=False)
+    for fact in outcome.facts:
+        console.print(f"  {fact}", highlight=False)
+    for target in outcome.targets:
+        style, word = ("green", "reached") if target.reached else ("red", "not reached")
+        console.print(f"  [{style}]{word}[/]: {target.text}", highlight=False)
+
+
+def _table(outcome: Outcome) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for place, column in enumerate(COLUMNS[:NARROW]):
+        table.add_column(column, justify="right" if place else "left", no_wrap=True)
+    for row in rows(outcome):
+        table.add_row(*row[:NARROW])
+    return table
+
+
+def _other_ratios(ours: Sequence[Sample], name: str, peers: Sequence[Sample]) -> str:
+    return f"{name}: CPU × {_ratio(cpu_ratio(ours, peers))}, p99 × {_ratio(p99_ratio(ours, peers))}"
+
+
+def markdown(outcomes: Sequence[Outcome], machine: Mapping[str, str], effort: Effort, today: datetime) -> str:
+    """The whole page."""
+    about = [f"| {name} | {value} |" for name, value in machine.items()]
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `make bench` on {today.astimezone(UTC):%Y-%m-%d}; a figure that is bad stays in the table.",
+        "",
+        "![Throughput by scenario and server](benchmarks.svg)",
+        "",
+        "| machine and versions | |",
+        "|---|---|",
+        *about,
+        "",
+        "## How it is measured",
+        "",
+        METHOD.format(rounds=effort.rounds, seconds=effort.seconds),
+        "",
+        READING,
+        "",
+        "```sh",
+        "make bench                                   # the tables on the terminal",
+        ".venv/bin/python -m bench --write            # and this page",
+        ".venv/bin/python -m bench --scenario get     # one scenario; --help lists them",
+        "```",
+        "",
+        "The peers are in `bench/peers/`, Teahouse's side of the first two scenarios is `examples/hello.py`.",
+    ]
+    for outcome in outcomes:
+        lines += ["", *_section(outcome)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(outcome: Outcome) -> list[str]:
+    lines = [f"## {outcome.title}", "", outcome.does, ""]
+    if outcome.samples:
+        lines += ["| " + " | ".join(COLUMNS) + " |", "|---" + "|---:" * (len(COLUMNS) - 1) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in rows(outcome)]
+        lines.append("")
+    lines += [f"- {fact}" for fact in outcome.facts]
+    lines += [
+        f"- Target, {'reached' if target.reached else '**not reached**'}: {target.text}." for target in outcome.targets
+    ]
+    return lines
+
+
+def _measured(name: str, samples: Sequence[Sample]) -> tuple[str, ...]:
+    def middle(values: Sequence[float]) -> float:
+        return Spread.of(values).middle
+
+    return (
+        name,
+        f"{middle([sample.rate for sample in samples]):,.0f}",
+        f"{middle([sample.p50_ms for sample in samples]):.2f}",
+        f"{middle([sample.p99_ms for sample in samples]):.2f}",
+        f"{middle([sample.cpu_us for sample in samples]):.1f}",
+        f"{middle([sample.busy for sample in samples]):.0%}",
+        f"{middle([sample.resident_bytes for sample in samples]) / 1e6:.0f}",
+    )
+
+
+def _compared(ours: Sequence[Sample], name: str, peers: Sequence[Sample]) -> tuple[str, ...]:
+    ratios = (rate_ratio(ours, peers), cpu_ratio(ours, peers), p99_ratio(ours, peers))
+    return (*_measured(name, peers), *(_ratio(ratio) for ratio in ratios))
+
+
+def _ratio(ratio: Spread) -> str:
+    return f"{ratio.middle:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"

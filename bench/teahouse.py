@@ -1,0 +1,43 @@
+"""How to start Teahouse for a measurement: as a user would, from its command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.failures import BenchFailed
+from bench.servers import Plan, file_name, free_port
+
+COMMAND = Path(sys.executable).with_name("teahouse")
+
+
+def hello(name: str, folder: Path) -> Plan:
+    """The example with three routes, its access log on."""
+    return _serve(name, folder, "examples.hello:app")
+
+
+def whole(name: str, folder: Path) -> Plan:
+    """The whole server on the embedded default: SQLite in ``folder``."""
+    return _serve(name, folder)
+
+
+def create_admin(folder: Path, username: str, password: str) -> None:
+    """Creates an administrator through the command line, beside the running server."""
+    command = [str(COMMAND), "user", "create", username, "--role", "admin", "--password-stdin"]
+    done = subprocess.run(
+        [*command, "--data-dir", str(_data(folder))], input=password, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise BenchFailed(f"no administrator could be created:\n{done.stderr.strip()}")
+
+
+def _serve(name: str, folder: Path, *app: str) -> Plan:
+    if not COMMAND.exists():
+        raise BenchFailed("the teahouse command is not installed here: run `make setup`")
+    port = free_port()
+    command = [str(COMMAND), "serve", "--port", str(port), "--realtime-port", str(free_port())]
+    output = folder / f"{file_name(name)}-output.log"  # the access log goes to standard output
+    return Plan(name, [*command, "--data-dir", str(_data(folder)), *app], port, "/readyz", output, output)
+
+
+def _data(folder: Path) -> Path:
+    return folder / "teahouse-data"
