@@ -15,6 +15,7 @@ from teahouse.settings import MIN_SECRET_LENGTH, Secret, Settings, SettingsError
 KEY_FILE = "secret.key"
 LOCK_FILE = "lock"
 _PRIVATE = 0o600
+_OLDER_KEYS = 8
 
 
 def prepare(directory: Path) -> None:
@@ -64,11 +65,11 @@ def signing_keys(settings: Settings) -> tuple[Secret, ...]:
 
 
 def rotate(directory: Path) -> int:
-    """Puts a new key in front; those before it go on verifying. Returns how many keys there are now."""
+    """Puts a new key in front; the eight before it go on verifying. Returns how many keys there are now."""
     prepare(directory)
     path = directory / KEY_FILE
     older = [key.reveal() for key in _read(path)] if path.exists() else []
-    lines = [_new_key(), *older]
+    lines = [_new_key(), *older[:_OLDER_KEYS]]
     fresh = directory / f"{KEY_FILE}.new"
     fresh.unlink(missing_ok=True)
     _write(fresh, "\n".join(lines) + "\n")
@@ -123,7 +124,7 @@ def _read(path: Path) -> tuple[Secret, ...]:
     if not keys:
         raise SettingsError(f"{path}: has no key in it; delete it and a new one is made (everybody logs in again).")
     if any(len(key.reveal()) < MIN_SECRET_LENGTH for key in keys):
-        raise SettingsError(f"{path}: has a key shorter than {MIN_SECRET_LENGTH} characters; run: teahouse key rotate")
+        raise SettingsError(f"{path}: has a key shorter than {MIN_SECRET_LENGTH} characters; delete that line.")
     return keys
 
 

@@ -168,7 +168,7 @@ class Settings(Section, frozen=True):
     trusted_proxies: tuple[Network, ...] = ()
     secret_key: Secret = _NONE
     previous_secret_keys: tuple[Secret, ...] = ()
-    access_log: Annotated[str, Meta(min_length=1, description="stderr, off, or the path of a file")] = "stderr"
+    access_log: Annotated[str, Meta(min_length=1, description="stderr, stdout, off, or the path of a file")] = "stderr"
     shutdown_seconds: Seconds = 30.0
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()

@@ -57,7 +57,7 @@ def load(
             broken.append(_wrong(given, kind))
     if broken:
         raise SettingsError("\n".join(broken))
-    settings = _build(Settings, "", chosen)
+    settings: Settings = _build(Settings, "", chosen)
     check(settings)
     return settings
 
