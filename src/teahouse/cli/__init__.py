@@ -33,6 +33,8 @@ class _Teahouse(click.Group):
             ctx.exit(2)
         except Problem as problem:
             _say(problem.detail, *(f"{place.pointer} {place.detail}" for place in problem.errors))
+            if problem.__cause__ is not None:
+                _say(str(problem.__cause__).partition("\n")[0])
             ctx.exit(1)
 
 
@@ -41,7 +43,7 @@ def _say(*lines: str) -> None:
         click.echo(f"teahouse: {line}".replace("\n", "\nteahouse: "), err=True)
 
 
-@click.group(cls=_Teahouse, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("teahouse", cls=_Teahouse, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="teahouse", message="%(prog)s %(version)s")
 def main() -> None:
     """The Python backend for mini-programs.
