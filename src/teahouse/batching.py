@@ -34,6 +34,7 @@ class BatchSizes:
         self.flushes = 0
 
     def observe(self, size: int) -> None:
+        """Counts one flush of that many calls."""
         self.calls += size
         self.flushes += 1
         # Bounds are powers of two: the bucket is the bit length of size - 1.
@@ -122,7 +123,7 @@ class Batcher(Generic[Call, Result]):
             for _, future in batch:
                 future.cancel()
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it was, each caller is told
             _fail_each(batch, error, self.name)
             return
         for (_, future), result in zip(batch, results, strict=True):

@@ -16,7 +16,9 @@ _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One wrong place in the input: an RFC 6901 JSON pointer (or ``header:``/``query:`` and a name) and what is wrong."""
+    """One wrong place in the input: an RFC 6901 JSON pointer (or ``header:``/``query:`` and a name) and what is
+    wrong.
+    """
 
     pointer: str
     detail: str
@@ -176,13 +178,17 @@ class NotReady(Problem):
 
 
 class OutcomeUnknown(Problem):
-    """The engine failed while this was being written, so it may or may not have happened. Ask again with the same Idempotency-Key: the answer will be the true one."""
+    """The engine failed while this was being written, so it may or may not have happened. Ask again with the same
+    Idempotency-Key: the answer will be the true one.
+    """
 
     status = 503
 
 
 class DatabaseUnavailable(Problem):
-    """The database is out of reach, full or busy. Nothing was changed as far as the database knows; ask again shortly."""
+    """The database is out of reach, full or busy. Nothing was changed as far as the database knows; ask again
+    shortly.
+    """
 
     status = 503
 
@@ -215,7 +221,9 @@ class RefreshTokenInvalid(Unauthorized):
 
 
 class RefreshTokenReused(Unauthorized):
-    """The refresh token was used before, so somebody else may hold a copy: the whole session has been ended. Log in again."""
+    """The refresh token was used before, so somebody else may hold a copy: the whole session has been ended. Log in
+    again.
+    """
 
 
 class BadCredentials(Unauthorized):
@@ -241,7 +249,9 @@ class TooManyRegistrations(Problem):
 
 
 class WechatCodeInvalid(Unauthorized):
-    """WeChat does not know this login code, or it has been used or is older than five minutes. Call wx.login for a new one."""
+    """WeChat does not know this login code, or it has been used or is older than five minutes. Call wx.login for a
+    new one.
+    """
 
 
 class WechatUserBlocked(Problem):
@@ -251,14 +261,16 @@ class WechatUserBlocked(Problem):
 
 
 class WechatTooFrequent(Problem):
-    """This user logged in through WeChat too often within a minute. Wait as long as Retry-After says, then try again."""
+    """This user logged in through WeChat too often within a minute. Wait as long as Retry-After says."""
 
     status = 429
     retry_after_default = 60
 
 
 class WechatUnavailable(Problem):
-    """WeChat is out of reach or busy, so nobody can log in through it now. Try again shortly, with a new code from wx.login."""
+    """WeChat is out of reach or busy, so nobody can log in through it now. Try again shortly, with a new code from
+    wx.login.
+    """
 
     status = 503
 
@@ -267,13 +279,17 @@ class WechatUnavailable(Problem):
 
 
 class IdempotencyKeyMissing(Problem):
-    """A purchase needs an Idempotency-Key header: 1 to 64 visible ASCII characters, new for each purchase and the same for each retry of it."""
+    """A purchase needs an Idempotency-Key header: 1 to 64 visible ASCII characters, new for each purchase and the
+    same for each retry of it.
+    """
 
     status = 400
 
 
 class IdempotencyMismatch(Problem):
-    """This Idempotency-Key was used for another request. Use a new key for a new purchase, and the same body when you ask again."""
+    """This Idempotency-Key was used for another request. Use a new key for a new purchase, and the same body when you
+    ask again.
+    """
 
     status = 422
 
@@ -285,7 +301,9 @@ class SoldOut(Problem):
 
 
 class LimitReached(Problem):
-    """This purchase would give you more than one buyer may have in this sale. Buy fewer, or cancel an unpaid order first."""
+    """This purchase would give you more than one buyer may have in this sale. Buy fewer, or cancel an unpaid order
+    first.
+    """
 
     status = 409
 

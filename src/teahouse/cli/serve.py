@@ -19,11 +19,13 @@ from teahouse.cli import options
 from teahouse.cli.target import find_app
 from teahouse.settings import Settings, SettingsError
 from teahouse.settings_sources import load
+from teahouse.web.descriptor import DescriptorHandler, DescriptorWriter
 
 if TYPE_CHECKING:
     from teahouse.web import App
 
 _SPARE_DESCRIPTORS = 100
+_LAST_WORDS_SECONDS = 2.0
 _CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
@@ -42,9 +44,9 @@ def command(target: str | None, config: Path | None, **given: object) -> None:
     accepted and exits 0. A second signal ends it at once.
     """
     settings = load(config=config, options=given)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    app = find_app(target)
     with ExitStack() as held:
+        _log_to_stderr(held)
+        app = find_app(target)
         compose = getattr(app, "compose", None)
         if compose is not None:
             held.enter_context(datadir.locked(settings.data_dir))
@@ -97,6 +99,16 @@ def _run(app: App, settings: Settings, access_log: int | None) -> None:
 def _greet(app: App, host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"{app.title} serves http://{shown}:{port} (its interface: /docs). Ctrl-C stops it.", err=True)
+
+
+def _log_to_stderr(held: ExitStack) -> None:
+    # Whoever started the server may never read its stderr: a full pipe must stop neither a request nor the end.
+    writer = DescriptorWriter(sys.stderr.fileno(), name="log")
+    held.callback(writer.close, _LAST_WORDS_SECONDS)
+    handler = DescriptorHandler(writer)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler]
+    )
 
 
 def _access_log(choice: str, held: ExitStack) -> int | None:

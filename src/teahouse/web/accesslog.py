@@ -1,27 +1,24 @@
 """The access log: one JSON object a line, flushed together.
 
-A line costs the loop well under a microsecond; lines leave when a few hundred have gathered or a tenth of a second has
-passed, and the write happens in a thread, so that a full pipe or a slow disk holds up nobody. What waits is bounded:
-past that, lines are dropped and counted, for a log must not take the service down.
+A line costs the loop about a microsecond; lines leave when a few hundred have gathered or a tenth of a second has
+passed, and another thread writes them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from teahouse.web.figures import ServerFigures
+from teahouse.web.descriptor import DescriptorWriter
 
 _GATHER_LINES = 512
 _GATHER_SECONDS = 0.1
-_MAX_WAITING_BYTES = 8 * 1024 * 1024
+_CLOSE_SECONDS = 2.0
 
 
-class Line(msgspec.Struct, rename="camel", gc=False, array_like=False):
+class Line(msgspec.Struct, rename="camel", gc=False):
     """One answered request. ``duration_ms`` runs from the end of the request's head to the answer being handed over."""
 
     time: str
@@ -38,17 +35,14 @@ class Line(msgspec.Struct, rename="camel", gc=False, array_like=False):
 class AccessLog:
     """Writes lines to a file descriptor it does not own."""
 
-    def __init__(self, descriptor: int, figures: ServerFigures) -> None:
-        self._descriptor = descriptor
-        self._figures = figures
+    def __init__(self, descriptor: int) -> None:
+        self._writer = DescriptorWriter(descriptor, name="access-log")
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self._lines: list[Line] = []
-        self._pending = bytearray()
         self._timer: asyncio.TimerHandle | None = None
-        self._write: asyncio.Future[None] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="access-log")
         self._second = -1
         self._second_text = ""
+        self.dropped = 0
 
     def add(
         self, moment: float, method: str, path: str, status: int, size: int, seconds: float, client: str,
@@ -63,55 +57,31 @@ class AccessLog:
         duration = int(seconds * 1_000_000) / 1000
         self._lines.append(Line(stamp, method, path, status, size, duration, client, request_id.decode(), route))
         if len(self._lines) >= _GATHER_LINES:
-            self._gather()
+            self._flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._gather)
+            self._timer = asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
 
     async def aclose(self) -> None:
-        """Writes what is left."""
-        self._gather()
-        while self._write is not None:
-            await asyncio.wait([self._write])
-        self._thread.shutdown(wait=False)
+        """Writes what is left, unless the descriptor blocks for longer than two seconds."""
+        self._flush()
+        await asyncio.to_thread(self._writer.close, _CLOSE_SECONDS)
 
-    def _gather(self) -> None:
+    def _flush(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         lines, self._lines = self._lines, []
-        if len(self._pending) > _MAX_WAITING_BYTES:
-            self._figures.log_lines_dropped += len(lines)
-        else:
-            self._pending += self._encode_lines(lines)
-        if self._write is None and self._pending:
-            self._flush()
-
-    def _flush(self) -> None:
-        chunk, self._pending = bytes(self._pending), bytearray()
-        loop = asyncio.get_running_loop()
-        self._write = loop.run_in_executor(self._thread, _write_all, self._descriptor, chunk)
-        self._write.add_done_callback(self._flushed)
-
-    def _flushed(self, write: asyncio.Future[None]) -> None:
-        self._write = None
-        if write.exception() is not None:
-            # The disk is full or the reader of the pipe is gone; there is nobody to tell but the figures.
-            self._figures.log_lines_dropped += 1
-        if self._pending:
-            self._flush()
+        if lines and not self._writer.write(self._encode_lines(lines)):
+            self.dropped += len(lines)
 
 
 class NullAccessLog:
     """For servers that keep no access log."""
 
+    dropped = 0
+
     def add(self, *_line: object) -> None:
-        return None
+        """Keeps nothing."""
 
     async def aclose(self) -> None:
-        return None
-
-
-def _write_all(descriptor: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]
+        """Has nothing to write."""

@@ -30,6 +30,7 @@ class App:
 
         app = App()
 
+
         @app.get("/user/{id}")
         def user(id: str) -> dict[str, str]:
             return {"id": id}
@@ -166,7 +167,7 @@ class App:
                 await check()
             except Problem as error:
                 raise NotReady(f"{name}: {error.detail}") from error
-            except Exception as error:
+            except Exception as error:  # whatever a check raises means not ready
                 raise NotReady(f"{name}: {type(error).__name__}") from error
 
     def _background(self, request: Request) -> Background:

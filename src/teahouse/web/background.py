@@ -75,7 +75,7 @@ class BackgroundWorker:
             task.add_done_callback(self._ended)
 
     async def aclose(self, seconds: float) -> None:
-        """Waits that long for what is running; the rest is cancelled and handed back, which takes as long again at most."""
+        """Waits that long for what is running; the rest is cancelled and handed back, within as long again."""
         self._stopping = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)

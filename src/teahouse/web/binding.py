@@ -44,6 +44,7 @@ class Provider:
 
     @property
     def waits(self) -> bool:
+        """Whether the value has to be awaited."""
         return inspect.iscoroutinefunction(self.provide)
 
 
@@ -60,7 +61,10 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a handler. ``wire_name`` is what callers write; ``default`` is ``inspect.Parameter.empty`` where required."""
+    """One parameter of a handler.
+
+    ``wire_name`` is what callers write; ``default`` is ``inspect.Parameter.empty`` where there is none.
+    """
 
     name: str
     wire_name: str
@@ -70,6 +74,7 @@ class Parameter:
 
     @property
     def required(self) -> bool:
+        """Whether a request without it is refused."""
         return self.default is inspect.Parameter.empty
 
 
@@ -83,6 +88,7 @@ class Signature:
 
     @property
     def body(self) -> Parameter | None:
+        """The parameter that takes the body, if one does."""
         return next((parameter for parameter in self.parameters if parameter.source is Source.BODY), None)
 
 
@@ -119,7 +125,7 @@ def _direct_call(handler: Handler, extracts: list[Extract]) -> Handler:
     # Spelled out for the usual lengths: building an argument list costs a third of a microsecond.
     match extracts:
         case []:
-            return lambda request: handler()
+            return lambda _request: handler()
         case [a]:
             return lambda request: handler(a(request))
         case [a, b]:
@@ -170,9 +176,7 @@ def _parameter(route: Route, name: str, hint: Any, default: Any, providers: Mapp
     return Parameter(name, _camel(name), Source.QUERY, hint, default)
 
 
-def _extract(
-    route: Route, parameter: Parameter, providers: Mapping[Any, Provider], background: Extract
-) -> Extract:
+def _extract(route: Route, parameter: Parameter, providers: Mapping[Any, Provider], background: Extract) -> Extract:
     match parameter.source:
         case Source.PATH:
             return _from_path(route.parameter_names.index(parameter.name), parameter.type)

@@ -41,7 +41,9 @@ def _check_media_type(request: Request) -> None:
         raise MalformedJson("The body is empty; this address takes a JSON document.")
     media_type, _, parameters = request.headers.get(b"content-type", b"").partition(b";")
     media_type = media_type.strip().lower()
-    if media_type != b"application/json" and not (media_type.startswith(b"application/") and media_type.endswith(b"+json")):
+    if media_type != b"application/json" and not (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    ):
         raise UnsupportedMediaType("The body must be sent with Content-Type: application/json.")
     charset = parameters.strip().lower()
     if charset.startswith(b"charset=") and charset[8:].strip(b'"') not in (b"utf-8", b"utf8", b"us-ascii"):
@@ -75,7 +77,11 @@ def _field_errors(document: dict[str, Any], kind: type[msgspec.Struct]) -> list[
         except msgspec.ValidationError as error:
             found.append(_field_error(str(error), pointer))
     if kind.__struct_config__.forbid_unknown_fields:
-        found += [FieldError(f"/{_escape(name)}", "is not a field of this document") for name in document if name not in fields]
+        found += [
+            FieldError(f"/{_escape(name)}", "is not a field of this document")
+            for name in document
+            if name not in fields
+        ]
     return found
 
 

@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are asyncio.Transport in all but name.
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._origin = Origin(peer[0] if peer else "", self._server.trusted)
         self._parser = httptools.HttpRequestParser(self)
@@ -96,14 +96,8 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Answered as an ordinary request; what follows is a protocol that is not spoken here.
-            self._finish()
-        except httptools.HttpParserCallbackError:
-            _log.exception("reading a request failed")
-            self._fail(InternalError())
-        except httptools.HttpParserError as error:
-            self._fail(self._failure or BadRequest(f"This is not HTTP/1.1: {error}"))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._misread(error)
         else:
             if self._failure is not None:
                 self._fail(self._failure)
@@ -189,9 +183,9 @@ class Connection(asyncio.Protocol):
             request.body = b"".join(self._chunks)
             self._chunks = []
         headers = request.headers
-        if not self._parser.should_keep_alive():
-            request.close = True
-        elif b"connection" in headers and (b"upgrade" in headers or self._parser.get_http_version() == "1.0"):
+        if not self._parser.should_keep_alive() or (
+            b"connection" in headers and (b"upgrade" in headers or self._parser.get_http_version() == "1.0")
+        ):
             request.close = True
         if not self._busy and not self._paused and not self._queue:
             self._start(request)
@@ -354,6 +348,16 @@ class Connection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._transport.resume_reading()
+
+    def _misread(self, error: Exception) -> None:
+        if isinstance(error, httptools.HttpParserUpgrade):
+            # Answered as an ordinary request; what follows is a protocol that is not spoken here.
+            self._finish()
+        elif isinstance(error, httptools.HttpParserCallbackError):
+            _log.error("reading a request failed", exc_info=error)
+            self._fail(InternalError())
+        else:
+            self._fail(self._failure or BadRequest(f"This is not HTTP/1.1: {error}"))
 
     def _finish(self) -> None:
         self._stop = True

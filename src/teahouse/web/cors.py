@@ -12,7 +12,10 @@ _MAX_AGE_SECONDS = 600
 
 
 class Cors:
-    """Lets the pages of the named origins call the API; ``*`` lets every page. Credentials travel as Bearer tokens only, never as cookies."""
+    """Lets the pages of the named origins call the API; ``*`` lets every page.
+
+    Nothing is at stake but what the page itself holds: credentials travel as Bearer tokens, never as cookies.
+    """
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)

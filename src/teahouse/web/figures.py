@@ -22,6 +22,7 @@ class RouteFigures:
         self.seconds = 0.0
 
     def observe(self, status: int, seconds: float) -> None:
+        """Counts one answer."""
         statuses = self.statuses
         statuses[status] = statuses.get(status, 0) + 1
         self.buckets[bisect_left(LATENCY_BOUNDS, seconds)] += 1
@@ -31,11 +32,10 @@ class RouteFigures:
 class ServerFigures:
     """Connections, refusals before any route, and the event loop's lag in seconds."""
 
-    __slots__ = ("connections", "lag", "log_lines_dropped", "refused", "rejected")
+    __slots__ = ("connections", "lag", "refused", "rejected")
 
     def __init__(self) -> None:
         self.connections = 0
         self.rejected = 0
         self.lag = 0.0
-        self.log_lines_dropped = 0
         self.refused = RouteFigures()

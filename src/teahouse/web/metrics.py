@@ -35,6 +35,7 @@ class KernelCollector(Collector):
         self._app = app
 
     def collect(self) -> Iterator[Metric]:
+        """Called at each scrape."""
         yield from self._requests()
         server = self._app.server
         if server is not None:
@@ -78,7 +79,7 @@ def _server_metrics(server: Server) -> Iterator[Metric]:
     yield _gauge("teahouse_http_running", "Requests whose handler is waiting", server.running)
     yield _gauge("teahouse_event_loop_lag_seconds", "How late the loop's last tick was", figures.lag)
     yield _counter("teahouse_http_connections_rejected", "Connections beyond the limit", figures.rejected)
-    yield _counter("teahouse_access_log_dropped", "Access log lines that could not be kept", figures.log_lines_dropped)
+    yield _counter("teahouse_access_log_dropped", "Access log lines that could not be kept", server.log.dropped)
 
 
 class BatchCollector(Collector):
@@ -88,6 +89,7 @@ class BatchCollector(Collector):
         self.batchers: list[Batcher[object, object]] = []
 
     def collect(self) -> Iterator[Metric]:
+        """Called at each scrape."""
         sizes = HistogramMetricFamily("teahouse_batch_size", "Calls that left as one flush", labels=["batcher"])
         waiting = GaugeMetricFamily("teahouse_batch_waiting", "Calls that have not left", labels=["batcher"])
         for batcher in self.batchers:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 HTML = "text/html; charset=utf-8"
 
 # The pages hold no script and load nothing: even text that came from a caller could do nothing in them.
-PAGE_POLICY = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"}
+PAGE_POLICY = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+}
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1d2a26;--soft:#5b6b65;--line:#d9e2de;--leaf:#1f7a5a;--paper:#fbfdfc}
@@ -156,5 +158,3 @@ def _page(title: str, body: str) -> bytes:
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{escape(title)}</title><style>{_STYLE}</style><h1>{escape(title)}</h1>{body}</html>"
     ).encode()
-
-

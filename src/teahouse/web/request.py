@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -18,8 +19,9 @@ _MAX_QUERY_FIELDS = 200
 class Request:
     """An HTTP request whose body is complete.
 
-    ``path`` is as it was sent, without the query; ``headers`` maps lower-case names to raw values, repeated fields joined by a comma
-    (RFC 9110 §5.3); ``id`` is what the answer carries as X-Request-Id; ``state`` is free for providers.
+    ``path`` is as it was sent, without the query; ``headers`` maps lower-case names to raw values, repeated fields
+    joined by a comma (RFC 9110 §5.3); ``id`` is what the answer carries as X-Request-Id; ``state`` is free for
+    providers.
     """
 
     __slots__ = (
@@ -50,7 +52,7 @@ class Request:
         self.close = False
         # Whether a JSON answer needs nothing beyond the usual head.
         self.plain = True
-        self.params: tuple[str, ...] | list[str] = ()
+        self.params: Sequence[str] = ()
         self.work: list[Work] | None = None
         self._query: dict[str, list[str]] | None = None
         self.route: Route

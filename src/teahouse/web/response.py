@@ -53,7 +53,8 @@ def json_response(value: object, status: int = 200, headers: Mapping[str, str] |
 
 def problem_response(problem: Problem, instance: str) -> Response:
     """A problem as application/problem+json (RFC 9457); ``instance`` is the path that was asked for,
-    empty where the request was not read as far as that."""
+    empty where the request was not read as far as that.
+    """
     document: dict[str, object] = {
         "type": f"/problems/{problem.slug}",
         "title": problem.title,

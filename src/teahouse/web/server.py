@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -42,6 +43,7 @@ class Complaints:
         self._said: dict[str, float] = {}
 
     def say(self, problem: Problem) -> None:
+        """Logs what caused it, unless that kind was just logged."""
         now = time.monotonic()
         if now - self._said.get(problem.slug, -1.0) >= 1.0:
             self._said[problem.slug] = now
@@ -51,7 +53,7 @@ class Complaints:
 class Server:
     """Serves one app on this process's event loop.
 
-    ``trusted`` are the proxies whose X-Forwarded fields are believed; ``access_log`` is a file descriptor, None for none.
+    ``trusted`` are the proxies whose X-Forwarded fields are believed; ``access_log`` is a file descriptor, or None.
     """
 
     def __init__(
@@ -72,12 +74,14 @@ class Server:
         self.background = app.background
         self.complaints = Complaints()
         self.log: AccessLog | NullAccessLog
-        self.log = NullAccessLog() if access_log is None else AccessLog(access_log, self.figures)
+        self.log = NullAccessLog() if access_log is None else AccessLog(access_log)
         self.draining = False
         self.tick = 0
         self._router = app.router
         self._connections: set[Connection] = set()
         self._running: set[asyncio.Task[None]] = set()
+        # Set whenever a connection or a handler ends, for a stop that waits for all of them.
+        self._ended = asyncio.Event()
         self._sockets: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._unknown = _pseudo_route("(unknown)", _unknown)
@@ -112,8 +116,10 @@ class Server:
         for connection in list(self._connections):
             connection.drain()
         deadline = self._loop.time() + seconds
-        while (self._connections or self._running) and self._loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        while (self._connections or self._running) and (left := deadline - self._loop.time()) > 0:
+            self._ended.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), left)
         for connection in list(self._connections):
             connection.abort()
         for task in self._running:
@@ -160,13 +166,18 @@ class Server:
     def forget(self, connection: Connection) -> None:
         """The connection has ended."""
         self._connections.discard(connection)
+        self._ended.set()
         self.figures.connections = len(self._connections)
 
     def run(self, handling: Coroutine[Any, Any, None]) -> None:
         """Runs a handler that waits; the server stops only after it."""
         task = self._loop.create_task(handling)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._handled)
+
+    def _handled(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._ended.set()
 
     def new_request_id(self) -> bytes:
         """Unique in this process and, by its random half, among processes."""
@@ -217,7 +228,7 @@ def allowed(methods: dict[str, Route]) -> str:
 
 
 def _origin_form(target: bytes) -> str:
-    """RFC 9112 §3.2: proxies send the absolute form, OPTIONS may send an asterisk; neither names a path of ours else."""
+    """RFC 9112 §3.2: proxies send the absolute form, OPTIONS may send an asterisk."""
     try:
         url = httptools.parse_url(target)
     except httptools.HttpParserInvalidURLError:
@@ -246,5 +257,3 @@ def _other_method(request: Request) -> None:
 
 def _options(request: Request) -> Response:
     return Response(204, headers={"Allow": request.state})
-
-

@@ -36,7 +36,7 @@ class Answer:
 class TestClient:
     """``async with TestClient(app) as client: answer = await client.get("/ping")``.
 
-    Starts and stops the app. Keyword arguments go to the ``Server``. ``client`` is the address requests seem to come from.
+    Starts and stops the app. ``client`` is the address requests seem to come from; further keywords go to ``Server``.
     """
 
     __test__ = False
@@ -53,7 +53,9 @@ class TestClient:
         await self.app.startup()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self._server.stop(_STOP_SECONDS)
         await self.app.shutdown(_STOP_SECONDS)
         await self._server.log.aclose()
