@@ -98,6 +98,11 @@ def _translated() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable from error
+    except DatabaseError as error:
+        # SQLite reports a file that is damaged, or no database at all, as the bare base class.
+        if type(error) is not DatabaseError:
+            raise
+        raise DatabaseUnavailable from error
 
 
 def _async_url(url: str) -> URL:
