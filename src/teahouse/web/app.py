@@ -53,6 +53,7 @@ class App:
         self._stops: list[Hook] = []
         self._checks: dict[str, Hook] = {}
         self._ready = False
+        self._has_pages = False
 
     # --- routes -------------------------------------------------------------------------------------------------------
 
@@ -135,15 +136,18 @@ class App:
         """Works out every handler's arguments. Raises ``TypeError`` for a signature that cannot be bound."""
         from teahouse.web.pages import install_pages
 
-        install_pages(self)
+        if not self._has_pages:
+            install_pages(self)
+            self._has_pages = True
         for route in self.router:
             signature = read_signature(route, self._providers)
             route.call, route.waits = compile_call(route, signature, self._providers, self._background)
             self.signatures[route] = signature
 
     async def startup(self) -> None:
-        """Compiles and runs the start hooks."""
+        """Compiles and runs the start hooks. An app that was shut down may be started again."""
         self.compile()
+        self.background.open()
         for hook in self._starts:
             await hook()
         self._ready = True

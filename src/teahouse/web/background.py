@@ -60,6 +60,10 @@ class BackgroundWorker:
         """Pieces that have started and not ended."""
         return len(self._tasks)
 
+    def open(self) -> None:
+        """Takes work, also after an ``aclose``."""
+        self._stopping = False
+
     def admit(self, more: int) -> None:
         """Raises where ``more`` further pieces cannot be taken."""
         if self._stopping:
