@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import Sample, Spread, cpu_ratio, p99_ratio, rate_ratio
-from bench.outcome import OURS, Effort, Outcome
+from bench.outcome import Effort, Outcome
 
 COLUMNS = ("server", "requests/s", "p50 ms", "p99 ms", "CPU µs", "busy", "MB", "throughput ×", "CPU ×", "p99 ×")
-NARROW = 8
-"""Columns of the terminal's table; the other ratios stand below it."""
+MEASURED = 7
+"""The first columns are a server's own, the others compare it with ours."""
 METHOD = (
     "The servers run in turn, A B C A B C …, each alone on one core; `wrk` has the other one. {rounds} rounds of "
     "{seconds:g} s after a warm-up. First every server is asked the same questions, right and wrong ones, and must "
@@ -38,9 +38,10 @@ def show(console: Console, outcome: Outcome) -> None:
     console.print()
     console.print(outcome.title, style="bold")
     if outcome.samples:
-        console.print(_table(outcome))
-    for name, peers in list(outcome.samples.items())[1:]:
-        console.print(f"  {_other_ratios(outcome.samples[OURS], name, peers)}", highlight=False)
+        console.print(_table(COLUMNS[:MEASURED], [row[:MEASURED] for row in rows(outcome)]))
+    if len(outcome.samples) > 1:
+        ratios = [(row[0], *row[MEASURED:]) for row in rows(outcome)[1:]]
+        console.print(_table(("Teahouse against", *COLUMNS[MEASURED:]), ratios))
     for fact in outcome.facts:
         console.print(f"  {fact}", highlight=False)
     for target in outcome.targets:
@@ -48,17 +49,13 @@ def show(console: Console, outcome: Outcome) -> None:
         console.print(f"  [{style}]{word}[/]: {target.text}", highlight=False)
 
 
-def _table(outcome: Outcome) -> Table:
+def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for place, column in enumerate(COLUMNS[:NARROW]):
+    for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=True)
-    for row in rows(outcome):
-        table.add_row(*row[:NARROW])
+    for line in lines:
+        table.add_row(*line)
     return table
-
-
-def _other_ratios(ours: Sequence[Sample], name: str, peers: Sequence[Sample]) -> str:
-    return f"{name}: CPU × {_ratio(cpu_ratio(ours, peers))}, p99 × {_ratio(p99_ratio(ours, peers))}"
 
 
 def markdown(outcomes: Sequence[Outcome], machine: Mapping[str, str], effort: Effort, today: datetime) -> str:

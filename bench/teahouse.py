@@ -33,10 +33,19 @@ def create_admin(folder: Path, username: str, password: str) -> None:
 def _serve(name: str, folder: Path, *app: str) -> Plan:
     if not COMMAND.exists():
         raise BenchFailed("the teahouse command is not installed here: run `make setup`")
-    port = free_port()
+    port, stem = free_port(), file_name(name)
+    log = folder / f"{stem}-access.log"
+    log.touch()
     command = [str(COMMAND), "serve", "--port", str(port), "--realtime-port", str(free_port())]
-    output = folder / f"{file_name(name)}-output.log"  # the access log goes to standard output
-    return Plan(name, [*command, "--data-dir", str(_data(folder)), *app], port, "/readyz", output, output)
+    return Plan(
+        name,
+        [*command, "--data-dir", str(_data(folder)), *app],
+        port,
+        "/readyz",
+        folder / f"{stem}-output.log",
+        log,
+        {"TEAHOUSE_ACCESS_LOG": str(log)},
+    )
 
 
 def _data(folder: Path) -> Path:
