@@ -1,6 +1,6 @@
 """What a durable purchase costs inside the ledger, without HTTP: µs per purchase, and where they go.
 
-    taskset -c 0 .venv/bin/python -m bench.ledger [--callers 256] [--purchases 200000]
+taskset -c 0 .venv/bin/python -m bench.ledger [--callers 256] [--purchases 200000]
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ async def main(callers: int, count: int, rounds: int) -> None:
         costs = []
         for _ in range(5):
             start = time.perf_counter()
-            await asyncio.gather(*(ledger.reserve(sale.id, f"{n:032x}", "again", 9) for n in range(callers)), return_exceptions=True)
+            await asyncio.gather(
+                *(ledger.reserve(sale.id, f"{n:032x}", "again", 9) for n in range(callers)), return_exceptions=True
+            )
             costs.append((time.perf_counter() - start) / callers * 1e6)
         print(f"a refusal {statistics.median(costs):.1f} µs")
         await ledger.aclose()

@@ -1,0 +1,1 @@
+"""The shop: products, flash sales, purchases, orders and their payments."""

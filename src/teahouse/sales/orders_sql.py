@@ -1,0 +1,165 @@
+"""Orders in SQL. Only the stock ledger writes them; anybody may read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Row,
+    String,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from teahouse.engines.sql import Database, metadata
+from teahouse.sales.model import Order, OrderStatus, Reservation, Reserve
+
+# An order's id rises with time, so the first index stays compact; the unique one also serves a buyer's own list.
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("sale_id", String(32), nullable=False),
+    Column("buyer_id", String(32), nullable=False),
+    Column("idempotency_key", String(64), nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False, comment="fen"),
+    Column("status", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("pay_before", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Index("ix_orders_sale_id_id", "sale_id", "id"),
+    UniqueConstraint("buyer_id", "sale_id", "idempotency_key"),
+)
+
+_CHUNK = 500
+_STREAM_CHUNK = 4096
+_columns = (
+    orders.c.id,
+    orders.c.sale_id,
+    orders.c.buyer_id,
+    orders.c.quantity,
+    orders.c.amount,
+    orders.c.created_at,
+    orders.c.pay_before,
+    orders.c.status,
+    orders.c.changed_at,
+    orders.c.idempotency_key,
+)
+_insert = insert(orders)
+_move = (
+    update(orders)
+    .where(orders.c.id == bindparam("order"), orders.c.status == bindparam("before"))
+    .values(status=bindparam("after"), changed_at=bindparam("now"))
+)
+
+Stored = tuple[Reservation, str, OrderStatus]
+
+
+class Orders:
+    """What buyers may read of their orders. Raises ``DatabaseUnavailable``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, order_id: str, buyer_id: str) -> Order | None:
+        """The buyer's own order; None for anybody else's."""
+        query = select(*_columns).where(orders.c.id == order_id, orders.c.buyer_id == buyer_id)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).first()
+        return _order(row) if row else None
+
+    async def page(self, buyer_id: str, *, before: str | None, limit: int) -> list[Order]:
+        """Up to ``limit`` of the buyer's orders, newest first, older than the order ``before``."""
+        query = select(*_columns).where(orders.c.buyer_id == buyer_id).order_by(orders.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(orders.c.id < before)
+        async with self._database.reading() as connection:
+            return [_order(row) for row in await connection.execute(query)]
+
+    async def recall(self, asks: Sequence[Reserve]) -> list[Reservation | None]:
+        """The orders that were made under the same keys, for each ask in turn."""
+        slot = tuple_(orders.c.buyer_id, orders.c.sale_id, orders.c.idempotency_key)
+        found: dict[tuple[str, str], Reservation] = {}
+        async with self._database.reading() as connection:
+            for start in range(0, len(asks), _CHUNK):
+                wanted = [(ask.buyer_id, ask.sale_id, ask.key) for ask in asks[start : start + _CHUNK]]
+                for row in await connection.execute(select(*_columns).where(slot.in_(wanted))):
+                    reservation = _reservation(row)
+                    found[reservation.sale_id, f"{reservation.buyer_id} {row[9]}"] = reservation
+        return [found.get((ask.sale_id, ask.slot)) for ask in asks]
+
+
+async def write_placed(connection: AsyncConnection, placed: Iterable[tuple[str, Reservation]], status: str) -> None:
+    """New orders, each with its slot (buyer, a space, key); ``IntegrityError`` when a key is used already."""
+    await connection.execute(_insert, [_row(slot, reservation, status) for slot, reservation in placed])
+
+
+async def write_moves(connection: AsyncConnection, moves: Sequence[dict[str, Any]]) -> bool:
+    """Each of ``{order, before, after, now}``, in order; False when an order was not in the status expected."""
+    result = await connection.execute(_move, moves)
+    return result.rowcount == len(moves)
+
+
+async def read_orders(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Order]:
+    """The orders with these ids that there are."""
+    found: dict[str, Order] = {}
+    for start in range(0, len(ids), _CHUNK):
+        query = select(*_columns).where(orders.c.id.in_(ids[start : start + _CHUNK]))
+        found |= {row[0]: _order(row) for row in await connection.execute(query)}
+    return found
+
+
+async def stream_orders(connection: AsyncConnection, sale_id: str) -> AsyncIterator[list[Stored]]:
+    """Every order of a sale with its key and status, in chunks of bounded size."""
+    query = select(*_columns).where(orders.c.sale_id == sale_id)
+    async with connection.stream(query, execution_options={"yield_per": _STREAM_CHUNK}) as result:
+        async for rows in result.partitions():
+            yield [(Reservation(*row[:7]), row[9], row[7]) for row in rows]
+
+
+async def count_units(connection: AsyncConnection, sale_id: str | None = None) -> dict[str, dict[str, int]]:
+    """For each sale (or one): how many units its orders hold, by status."""
+    query = select(orders.c.sale_id, orders.c.status, func.sum(orders.c.quantity)).group_by(
+        orders.c.sale_id, orders.c.status
+    )
+    if sale_id is not None:
+        query = query.where(orders.c.sale_id == sale_id)
+    units: dict[str, dict[str, int]] = {}
+    for sale, status, quantity in await connection.execute(query):
+        units.setdefault(sale, {})[status] = int(quantity)
+    return units
+
+
+def _row(slot: str, reservation: Reservation, status: str) -> dict[str, Any]:
+    return {
+        "id": reservation.id,
+        "sale_id": reservation.sale_id,
+        "buyer_id": reservation.buyer_id,
+        "idempotency_key": slot[len(reservation.buyer_id) + 1 :],
+        "quantity": reservation.quantity,
+        "amount": reservation.amount,
+        "status": status,
+        "created_at": reservation.created_at,
+        "pay_before": reservation.pay_before,
+        "changed_at": reservation.created_at,
+    }
+
+
+def _reservation(row: Row[*tuple[Any, ...]]) -> Reservation:
+    return Reservation(*row[:7])
+
+
+def _order(row: Row[*tuple[Any, ...]]) -> Order:
+    return Order(_reservation(row), row[7], row[8])

@@ -1,0 +1,122 @@
+"""Sales and their counters in SQL, and the ledger's own version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    Row,
+    String,
+    Table,
+    bindparam,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from teahouse.engines.sql import metadata
+from teahouse.sales.model import Sale, Tally
+
+sales = Table(
+    "sales",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("product_id", String(32), ForeignKey("products.id"), nullable=False),
+    Column("price", BigInteger, nullable=False, comment="fen"),
+    Column("starts_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    Column("per_buyer_limit", BigInteger, nullable=False),
+    Column("pay_within_seconds", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("initial", BigInteger, nullable=False),
+    Column("remaining", BigInteger, nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+    Column("sold", BigInteger, nullable=False),
+    # No check on "remaining": where a hand in the database oversold, returns must still be possible.
+    CheckConstraint("remaining + reserved + sold = initial", name="sum"),
+    CheckConstraint("reserved >= 0 AND sold >= 0", name="counts"),
+)
+
+# One row: the name of the batch written last. It tells whether a batch whose commit failed is in, and whether anybody
+# else has written since.
+stock_ledger = Table(
+    "stock_ledger",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("batch", String(32), nullable=False),
+)
+
+_ROW = 1
+_sign = (
+    update(stock_ledger)
+    .where(stock_ledger.c.id == _ROW, stock_ledger.c.batch == bindparam("last"))
+    .values(batch=bindparam("next"))
+)
+_count = (
+    update(sales)
+    .where(sales.c.id == bindparam("sale"))
+    .values(
+        initial=bindparam("initial"),
+        remaining=bindparam("remaining"),
+        reserved=bindparam("reserved"),
+        sold=bindparam("sold"),
+    )
+)
+
+
+async def read_batch(connection: AsyncConnection) -> str | None:
+    """The name of the batch written last; None before the ledger's first start."""
+    batch: str | None = await connection.scalar(select(stock_ledger.c.batch).where(stock_ledger.c.id == _ROW))
+    return batch
+
+
+async def write_first_batch(connection: AsyncConnection, name: str) -> None:
+    """Makes the one row."""
+    await connection.execute(insert(stock_ledger), [{"id": _ROW, "batch": name}])
+
+
+async def sign_batch(connection: AsyncConnection, *, last: str, name: str) -> bool:
+    """Names this transaction's batch; False when ``last`` is no longer the last one."""
+    result = await connection.execute(_sign, {"last": last, "next": name})
+    return result.rowcount == 1
+
+
+async def write_sale(connection: AsyncConnection, sale: Sale) -> None:
+    """A new sale, all of its stock remaining."""
+    row = {name: getattr(sale, name) for name in Sale.__struct_fields__ if name != "stock"}
+    row |= {"initial": sale.stock, "remaining": sale.stock, "reserved": 0, "sold": 0}
+    await connection.execute(insert(sales), [row])
+
+
+async def write_tally(connection: AsyncConnection, sale_id: str, tally: Tally) -> None:
+    """The sale's counters as they are now."""
+    await connection.execute(
+        _count,
+        {
+            "sale": sale_id,
+            "initial": tally.initial,
+            "remaining": tally.remaining,
+            "reserved": tally.reserved,
+            "sold": tally.sold,
+        },
+    )
+
+
+async def read_sales(connection: AsyncConnection, sale_id: str | None = None) -> list[tuple[Sale, Tally]]:
+    """Every sale, or one, with its counters, oldest first."""
+    query = select(sales).order_by(sales.c.id)
+    if sale_id is not None:
+        query = query.where(sales.c.id == sale_id)
+    return [_sale(row) for row in await connection.execute(query)]
+
+
+def _sale(row: Row[*tuple[Any, ...]]) -> tuple[Sale, Tally]:
+    values = row._asdict()
+    tally = Tally(**{name: values.pop(name) for name in Tally.__struct_fields__})
+    return Sale(stock=tally.initial, **values), tally

@@ -1,0 +1,330 @@
+"""The stock ledger on SQL: one process decides in memory and writes each batch in one transaction.
+
+SQL is the truth. Memory is rebuilt from it at start, and whenever it might differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from teahouse.batching import Batcher
+from teahouse.clock import Clock
+from teahouse.engines.sql import Database
+from teahouse.problems import DatabaseUnavailable, IdempotencyMismatch, NotFound, OutcomeUnknown, Problem, SaleEnded
+from teahouse.sales.decisions import Command, Decisions, Known
+from teahouse.sales.model import (
+    RESERVED,
+    Cancel,
+    Expire,
+    Open,
+    Order,
+    OrderEvent,
+    Payment,
+    Reservation,
+    Reserve,
+    Restock,
+    Sale,
+    Settle,
+    Tally,
+)
+from teahouse.sales.orders_sql import Orders, read_orders, stream_orders, write_moves, write_placed
+from teahouse.sales.payments_sql import read_payments, write_payments
+from teahouse.sales.sales_sql import (
+    read_batch,
+    read_sales,
+    sign_batch,
+    write_first_batch,
+    write_sale,
+    write_tally,
+)
+from teahouse.sales.stock import Book, SaleStock
+
+EXPIRE_AT_ONCE = 500
+# While the database is away callers are told so at once, instead of each batch waiting for its own time-out.
+_PAUSE_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Overtaken(Exception):
+    """Somebody else has written to the ledger's tables."""
+
+
+class StockLedger:
+    """Decides purchases and everything else that moves stock, one batch after the other.
+
+    Atomic: window, limit per buyer, stock, request id and reservation are decided together, in the order in which
+    calls came, and a result is handed out only when its batch is on disk. One process serialises; a second one on the
+    same database is noticed by the batch's signature, refused, and memory is read again.
+
+    ``DatabaseUnavailable``: nothing was changed. ``OutcomeUnknown``: it may have been; the same key asked again gets
+    the true answer. Retries are remembered with their orders as long as SQL keeps them; refusals are remembered in
+    bounded memory, per sale, and not over a restart. Memory: about 0.6 KB per order of a sale that has not ended,
+    1 KB per ended sale.
+    """
+
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.listeners: list[Callable[[OrderEvent], None]] = []
+        self.batcher: Batcher[Command, Any] = Batcher(self._flush, name="stock")
+        self._recalls: Batcher[Reserve, Reservation | None] = Batcher(self._recall, name="earlier purchases")
+        self._database = database
+        self._orders = Orders(database)
+        self._clock = clock
+        self._book = Book()
+        self._turn = asyncio.Lock()
+        self._batch = ""
+        self._doubt: Decisions | None = None
+        self._stale = True
+        self._resume_at = clock.monotonic()
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Rebuilds memory from SQL. Raises ``DatabaseUnavailable``."""
+        async with self._turn:
+            async with self._database.transaction() as connection:
+                if await read_batch(connection) is None:
+                    await write_first_batch(connection, self._clock.new_id())
+            await self._load()
+
+    async def aclose(self) -> None:
+        """Finishes what was accepted, and takes no more."""
+        await self.batcher.aclose()
+        await self._recalls.aclose()
+
+    # --- verbs ---
+
+    async def reserve(self, sale_id: str, buyer_id: str, key: str, quantity: int) -> Reservation:
+        """One purchase. The same key and quantity: the same reservation.
+
+        Raises ``NotFound``, ``SoldOut``, ``LimitReached``, ``SaleNotStarted``, ``SaleEnded``, ``IdempotencyMismatch``.
+        """
+        stock = self._stock(sale_id)
+        ask = Reserve(sale_id, buyer_id, key, quantity)
+        if not stock.closed:
+            reservation: Reservation | None = await self.batcher.submit(ask)
+            if reservation is not None:
+                return reservation
+        earlier = await self._recalls.submit(ask)
+        if earlier is None:
+            raise SaleEnded
+        if earlier.quantity != quantity:
+            raise IdempotencyMismatch
+        return earlier
+
+    async def cancel(self, order_id: str, buyer_id: str) -> Order:
+        """Gives the reservation back, once. Raises ``NotFound`` and ``OrderNotCancellable``."""
+        order: Order = await self.batcher.submit(Cancel(order_id, buyer_id))
+        return order
+
+    async def settle(self, order_id: str, amount: int, transaction_id: str) -> Payment:
+        """Records money that arrived; the same transaction is one payment. Raises ``TransactionReused``.
+
+        It settles the order, also a lapsed one while stock lasts; otherwise its state is ``refund-due``.
+        """
+        payment: Payment = await self.batcher.submit(Settle(order_id, amount, transaction_id))
+        return payment
+
+    async def expire_due(self) -> int:
+        """Returns every reservation whose time to pay is over to stock; how many these were."""
+        total = 0
+        while (due := self._book.next_due()) is not None and due <= self._clock.now_ms():
+            expired: int = await self.batcher.submit(Expire(EXPIRE_AT_ONCE))
+            total += expired
+        self._book.tidy(self._clock.now_ms())
+        return total
+
+    async def open(self, sale: Sale) -> None:
+        """A new sale, all of its stock remaining."""
+        await self.batcher.submit(Open(sale))
+
+    async def restock(self, sale_id: str, stock: int) -> None:
+        """The sale's stock as a whole becomes ``stock``. Raises ``NotFound`` and ``StockNotReducible``."""
+        self._stock(sale_id)
+        await self.batcher.submit(Restock(sale_id, stock))
+
+    # --- what readers see ---
+
+    @property
+    def stocks(self) -> Mapping[str, SaleStock]:
+        """Every sale, oldest first; ``shown`` is the remaining stock to tell people."""
+        return self._book.sales
+
+    @property
+    def live(self) -> int:
+        """How many reservations wait for their payment."""
+        return len(self._book.live)
+
+    @asynccontextmanager
+    async def snapshot(self, sale_id: str) -> AsyncIterator[tuple[AsyncConnection, Tally]]:
+        """A reading of SQL and the counters in memory of one and the same moment between two batches."""
+        async with self._turn:
+            await self._know()
+            tally = self._stock(sale_id).tally
+            reading = self._database.reading()
+            connection = await reading.__aenter__()
+            # The first statement pins the moment that the connection sees.
+            await read_batch(connection)
+        try:
+            yield connection, tally
+        finally:
+            await reading.__aexit__(None, None, None)
+
+    # --- one batch ---
+
+    async def _flush(self, commands: list[Command]) -> Sequence[Any]:
+        async with self._turn:
+            if self._clock.monotonic() < self._resume_at:
+                return [DatabaseUnavailable() for _ in commands]
+            try:
+                await self._know()
+                known = await self._look_up(commands)
+            except DatabaseUnavailable:
+                self._pause()
+                return [DatabaseUnavailable() for _ in commands]
+            decisions = Decisions(self._book, known, self._clock)
+            results = decisions.take(commands)
+            problem = await self._make_durable(decisions)
+            return results if problem is None else [problem() for _ in commands]
+
+    async def _look_up(self, commands: Sequence[Command]) -> Known:
+        """What SQL knows of the orders that are no longer live and of the transactions that were seen before."""
+        live = self._book.live
+        settles = [command for command in commands if type(command) is Settle]
+        ids = {
+            command.order_id
+            for command in commands
+            if isinstance(command, Settle | Cancel) and command.order_id not in live
+        }
+        if not settles and not ids:
+            return Known()
+        async with self._database.reading() as connection:
+            return Known(
+                orders=await read_orders(connection, list(ids)),
+                payments=await read_payments(connection, [settle.transaction_id for settle in settles]),
+            )
+
+    async def _make_durable(self, decisions: Decisions) -> type[Problem] | None:
+        """None when the batch is on disk; otherwise what to tell every caller in it."""
+        if not decisions.wrote:
+            self.outcomes.update(decisions.outcomes)
+            return None
+        # In doubt until proved otherwise, also when this task is cancelled half-way.
+        self._doubt = decisions
+        try:
+            await self._write(decisions)
+        except Exception as error:  # noqa: BLE001 - whatever failed, memory has to follow SQL
+            _log.warning("a batch of the stock ledger failed: %s", error, exc_info=not isinstance(error, Problem))
+            self._stale = self._stale or isinstance(error, IntegrityError | _Overtaken)
+            return await self._after_failure()
+        self._accept(decisions)
+        return None
+
+    async def _after_failure(self) -> type[Problem] | None:
+        self._pause()
+        try:
+            written = await self._clear_doubt()
+        except DatabaseUnavailable:
+            return OutcomeUnknown
+        return None if written else DatabaseUnavailable
+
+    async def _write(self, decisions: Decisions) -> None:
+        async with self._database.transaction() as connection:
+            if not await sign_batch(connection, last=self._batch, name=decisions.name):
+                raise _Overtaken("somebody else has written to the stock ledger's tables")
+            for sale in decisions.opened:
+                await write_sale(connection, sale)
+            if decisions.placed:
+                await write_placed(connection, decisions.placed, RESERVED)
+            if decisions.moves and not await write_moves(connection, decisions.move_rows()):
+                raise _Overtaken("somebody else has changed orders")
+            if decisions.payments:
+                await write_payments(connection, decisions.payments)
+            for sale_id in decisions.touched:
+                await write_tally(connection, sale_id, self._book.sales[sale_id].tally)
+
+    def _accept(self, decisions: Decisions) -> None:
+        self._doubt, self._batch = None, decisions.name
+        decisions.publish()
+        self.outcomes.update(decisions.outcomes)
+        for move in decisions.moves:
+            self._tell(OrderEvent(move.reservation, move.after))
+
+    def _tell(self, event: OrderEvent) -> None:
+        for listener in self.listeners:
+            try:
+                listener(event)
+            except Exception:  # noqa: BLE001 - a listener must not hurt the ledger
+                _log.exception("a listener to orders failed")
+
+    # --- memory and SQL ---
+
+    async def _know(self) -> None:
+        """Memory equals SQL when this returns. Raises ``DatabaseUnavailable``."""
+        await self._clear_doubt()
+        if self._stale:
+            await self._load()
+
+    async def _clear_doubt(self) -> bool:
+        """Finds out what became of a batch whose transaction failed; True when it was written."""
+        doubt = self._doubt
+        if doubt is None:
+            return True
+        async with self._database.reading() as connection:
+            batch = await read_batch(connection)
+        if batch == doubt.name:
+            self._accept(doubt)
+            return True
+        self._doubt = None
+        doubt.undo()
+        self._stale = self._stale or batch != self._batch
+        return False
+
+    async def _load(self) -> None:
+        book, now = Book(), self._clock.now_ms()
+        async with self._database.reading() as connection:
+            self._batch = await read_batch(connection) or ""
+            for sale, tally in await read_sales(connection):
+                stock = book.sales[sale.id] = SaleStock(sale, tally)
+                if stock.closable(now):
+                    stock.close()
+                else:
+                    await _remember(connection, book, stock)
+        self._book, self._stale = book, False
+
+    async def _recall(self, asks: list[Reserve]) -> Sequence[Reservation | BaseException | None]:
+        try:
+            return await self._orders.recall(asks)
+        except DatabaseUnavailable:
+            return [DatabaseUnavailable() for _ in asks]
+
+    def _stock(self, sale_id: str) -> SaleStock:
+        stock = self._book.sales.get(sale_id)
+        if stock is None:
+            raise NotFound("There is no such sale.")
+        return stock
+
+    def _pause(self) -> None:
+        self._resume_at = self._clock.monotonic() + _PAUSE_SECONDS
+
+
+async def _remember(connection: AsyncConnection, book: Book, stock: SaleStock) -> None:
+    reserved = sold = 0
+    async for chunk in stream_orders(connection, stock.sale.id):
+        counted = book.remember(stock, chunk)
+        reserved, sold = reserved + counted[0], sold + counted[1]
+    if (reserved, sold) != (stock.reserved, stock.sold):
+        # What buyers were told counts; the next batch of this sale writes the counters anew.
+        _log.error("sale %s: its counters differ from its orders; `teahouse reconcile` tells how", stock.sale.id)
+        remaining = stock.initial - reserved - sold
+        stock.restore(Tally(initial=stock.initial, remaining=remaining, reserved=reserved, sold=sold))
+        stock.shown = remaining
