@@ -1,0 +1,35 @@
+"""The sandbox over HTTP: installed only where the sandbox stands in for WeChat."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from teahouse.clock import to_datetime
+from teahouse.problems import DatabaseUnavailable
+from teahouse.web import App
+from teahouse.wechat.sandbox import SandboxWechat
+
+
+class CodeRequest(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Who the code is to log in as."""
+
+    name: str
+
+
+class CodeView(msgspec.Struct, rename="camel"):
+    """A login code, good once and until it expires."""
+
+    code: str
+    expires_at: datetime
+
+
+def install_sandbox(app: App, sandbox: SandboxWechat) -> None:
+    """Registers the route that stands in for ``wx.login``."""
+
+    @app.post("/v1/sandbox/codes", status=201, tags=("sandbox",), problems=(DatabaseUnavailable,))
+    async def issue_code(body: CodeRequest) -> CodeView:
+        """A login code, as wx.login would give it; five minutes, once."""
+        issued = await sandbox.issue(body.name)
+        return CodeView(issued.code, to_datetime(issued.expires_at))
