@@ -226,46 +226,60 @@ def is_loopback(host: str) -> bool:
 
 
 def _not_in_this_version(settings: Settings) -> list[str]:
-    broken = []
-    if settings.redis.url:
-        broken.append("redis.url: this version has no Redis backend yet; leave TEAHOUSE_REDIS__URL empty.")
-    if settings.workers > 1 and not settings.redis.url:
-        broken.append(
+    scheme, _, place = settings.database_url.partition("://")
+    return _broken(
+        (settings.redis.url, "redis.url: this version has no Redis backend yet; leave TEAHOUSE_REDIS__URL empty."),
+        (
+            settings.workers > 1 and not settings.redis.url,
             "workers: workers > 1 needs TEAHOUSE_REDIS__URL, which this version does not support yet; "
-            "run one worker, it uses one core."
-        )
-    scheme = settings.database_url.partition(":")[0]
-    if scheme != "sqlite":
-        broken.append(
-            f"database.url: this version keeps its data in SQLite (sqlite:////DIR/teahouse.db), not {scheme}."
-        )
-    if settings.database.replicas:
-        broken.append("database.replicas: SQLite has none; leave TEAHOUSE_DATABASE__REPLICAS empty.")
-    if settings.files.url:
-        broken.append("files.url: this version has no file storage yet; leave TEAHOUSE_FILES__URL empty.")
-    return broken
+            "run one worker, it uses one core.",
+        ),
+        (
+            scheme != "sqlite" or place in ("", "/", "/:memory:"),
+            "database.url: this version keeps its data in a file of SQLite; write sqlite:////DIR/teahouse.db.",
+        ),
+        (settings.database.replicas, "database.replicas: SQLite has none; leave TEAHOUSE_DATABASE__REPLICAS empty."),
+        (settings.files.url, "files.url: this version has no file storage yet; leave TEAHOUSE_FILES__URL empty."),
+    )
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    broken = []
-    if settings.wechat.appid and not settings.wechat.secret and not settings.wechat.sandbox:
-        broken.append("wechat.secret: not set, but wechat.appid is; set TEAHOUSE_WECHAT__SECRET.")
-    if settings.port == settings.realtime_port != 0:
-        broken.append(f"realtime_port: {settings.port} is the HTTP port already; choose another.")
-    for name, key in _keys(settings):
-        if key and len(key.reveal()) < MIN_SECRET_LENGTH:
-            broken.append(
-                f"{name}: shorter than {MIN_SECRET_LENGTH} characters; use the output of: openssl rand -hex 32"
-            )
-    if settings.previous_secret_keys and not settings.secret_key:
-        broken.append("previous_secret_keys: set without secret_key; set TEAHOUSE_SECRET_KEY to the key that signs.")
-    if settings.accounts.session_idle_seconds > settings.accounts.session_max_seconds:
-        broken.append("accounts.session_idle_seconds: longer than accounts.session_max_seconds; lower it.")
-    if settings.accounts.access_token_seconds > settings.accounts.session_idle_seconds:
-        broken.append("accounts.access_token_seconds: longer than accounts.session_idle_seconds; lower it.")
-    if "*" in settings.cors.origins and len(settings.cors.origins) > 1:
-        broken.append("cors.origins: * already means every origin; name it alone or leave it out.")
-    return broken
+    wechat, accounts, origins = settings.wechat, settings.accounts, settings.cors.origins
+    short = [name for name, key in _keys(settings) if key and len(key.reveal()) < MIN_SECRET_LENGTH]
+    return _broken(
+        (
+            wechat.appid and not wechat.secret and not wechat.sandbox,
+            "wechat.secret: not set, but wechat.appid is; set TEAHOUSE_WECHAT__SECRET.",
+        ),
+        (
+            settings.port == settings.realtime_port != 0,
+            f"realtime_port: {settings.port} is the HTTP port already; choose another.",
+        ),
+        (
+            short,
+            f"{', '.join(short)}: shorter than {MIN_SECRET_LENGTH} characters; use the output of: openssl rand -hex 32",
+        ),
+        (
+            settings.previous_secret_keys and not settings.secret_key,
+            "previous_secret_keys: set without secret_key; set TEAHOUSE_SECRET_KEY to the key that signs.",
+        ),
+        (
+            accounts.session_idle_seconds > accounts.session_max_seconds,
+            "accounts.session_idle_seconds: longer than accounts.session_max_seconds; lower it.",
+        ),
+        (
+            accounts.access_token_seconds > accounts.session_idle_seconds,
+            "accounts.access_token_seconds: longer than accounts.session_idle_seconds; lower it.",
+        ),
+        (
+            "*" in origins and len(origins) > 1,
+            "cors.origins: * already means every origin; name it alone or leave it out.",
+        ),
+    )
+
+
+def _broken(*rules: tuple[object, str]) -> list[str]:
+    return [says for broken, says in rules if broken]
 
 
 def _keys(settings: Settings) -> list[tuple[str, Secret]]:

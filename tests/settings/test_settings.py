@@ -164,7 +164,11 @@ def test_secrets_compare_by_their_text():
     [
         ({"TEAHOUSE_WORKERS": "2"}, "workers > 1 needs TEAHOUSE_REDIS__URL"),
         ({"TEAHOUSE_REDIS__URL": "redis://127.0.0.1"}, "no Redis backend yet"),
-        ({"TEAHOUSE_DATABASE__URL": "mysql://u:hidden@h/d"}, "keeps its data in SQLite"),
+        ({"TEAHOUSE_DATABASE__URL": "mysql://u:hidden@h/d"}, "in a file of SQLite"),
+        ({"TEAHOUSE_DATABASE__URL": "sqlite://"}, "in a file of SQLite"),
+        ({"TEAHOUSE_DATABASE__URL": "sqlite:///:memory:"}, "in a file of SQLite"),
+        ({"TEAHOUSE_DATABASE__URL": "shop.db"}, "in a file of SQLite"),
+        ({"TEAHOUSE_ACCOUNTS__ACCESS_TOKEN_SECONDS": "3600"}, "longer than accounts.session_idle_seconds"),
         ({"TEAHOUSE_DATABASE__REPLICAS": "mysql://u:hidden@h/d"}, "database.replicas"),
         ({"TEAHOUSE_FILES__URL": "s3://bucket"}, "no file storage yet"),
         ({"TEAHOUSE_WECHAT__APPID": "wx1"}, "set TEAHOUSE_WECHAT__SECRET"),
