@@ -231,8 +231,10 @@ def _not_in_this_version(settings: Settings) -> list[str]:
         (settings.redis.url, "redis.url: this version has no Redis backend yet; leave TEAHOUSE_REDIS__URL empty."),
         (
             settings.workers > 1 and not settings.redis.url,
-            "workers: workers > 1 needs TEAHOUSE_REDIS__URL, which this version does not support yet; "
-            "run one worker, it uses one core.",
+            (
+                "workers: workers > 1 needs TEAHOUSE_REDIS__URL, which this version does not support yet; "
+                "run one worker, it uses one core."
+            ),
         ),
         (
             scheme != "sqlite" or place in ("", "/", "/:memory:"),
