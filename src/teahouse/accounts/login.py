@@ -9,9 +9,8 @@ from teahouse.accounts.login_limits import LoginLimits
 from teahouse.accounts.model import Role, User, network_of
 from teahouse.accounts.passwords_argon2 import Passwords
 from teahouse.accounts.sessions import Sessions, Tokens
-from teahouse.accounts.users_sql import Credentials, UsersSql
+from teahouse.accounts.user_store import Credentials, UserStore
 from teahouse.clock import Clock
-from teahouse.engines.sql import Database
 from teahouse.problems import BadCredentials, UsernameTaken, WechatCodeInvalid, WechatUserBlocked
 from teahouse.settings import AccountsSettings
 from teahouse.wechat import WechatPlatform
@@ -35,7 +34,7 @@ class Login:
 
     def __init__(
         self,
-        users: UsersSql,
+        users: UserStore,
         sessions: Sessions,
         passwords: Passwords,
         platform: WechatPlatform,
@@ -95,7 +94,7 @@ class Login:
 
     async def sweep(self) -> int:
         """Forgets some of the networks nobody has logged in from for 30 days; returns how many."""
-        return await self._users.forget_networks(before=self._clock.now_ms() - _KNOWN_MS, most=200)
+        return await self._users.forget_networks(before=self._clock.now_ms() - _KNOWN_MS)
 
     async def _admit(self, network: str, key: str) -> None:
         """Raises ``TooManyLogins`` where the address or the name has used up its failures.
@@ -123,7 +122,7 @@ class Login:
 
 
 async def create_user(
-    database: Database,
+    users: UserStore,
     clock: Clock,
     *,
     username: str,
@@ -131,23 +130,23 @@ async def create_user(
     role: Role = "user",
     settings: AccountsSettings | None = None,
 ) -> User:
-    """An account made by an operator, from any process: needs the database and nothing that runs.
+    """An account made by an operator, from any process: needs nothing that runs.
 
     Raises ``ValidationFailed``, ``UsernameTaken`` or ``DatabaseUnavailable``.
     """
     passwords = Passwords((settings or AccountsSettings()).argon2)
     try:
-        return await _create(UsersSql(database), passwords, clock, username, password, role)
+        return await _create(users, passwords, clock, username, password, role)
     finally:
         passwords.close()
 
 
 async def _create(
-    users: UsersSql, passwords: Passwords, clock: Clock, username: str, password: str, role: Role
+    users: UserStore, passwords: Passwords, clock: Clock, username: str, password: str, role: Role
 ) -> User:
     name = names.username(username)
     secret = names.password(password, name=name)
-    if await users.taken(name):
+    if await users.credentials(names.username_key(name)):
         # Saves the cost of a hash; two at the same moment are told apart when the second is added.
         raise UsernameTaken
     async with passwords.turn():

@@ -13,11 +13,11 @@ from teahouse.accounts.login_limits import LoginLimits
 from teahouse.accounts.model import User
 from teahouse.accounts.passwords_argon2 import Passwords
 from teahouse.accounts.revocations import Revocations
+from teahouse.accounts.session_store import SessionStore
 from teahouse.accounts.sessions import Sessions
 from teahouse.accounts.tokens_jwt import AccessTokens
-from teahouse.accounts.users_sql import UsersSql
+from teahouse.accounts.user_store import UserStore
 from teahouse.clock import Clock
-from teahouse.engines.sql import Database
 from teahouse.problems import NotFound, SessionEnded
 from teahouse.settings import AccountsSettings, Secret
 from teahouse.wechat import WechatPlatform
@@ -34,7 +34,8 @@ class Accounts:
 
     def __init__(
         self,
-        database: Database,
+        users: UserStore,
+        sessions: SessionStore,
         platform: WechatPlatform,
         secrets: Sequence[Secret],
         settings: AccountsSettings,
@@ -52,8 +53,8 @@ class Accounts:
         activity = Activity()
         self.revocations = Revocations(settings.access_token_seconds + _MARGIN_SECONDS)
         self.authentication = Authentication(self.tokens, self.revocations, activity, clock=clock)
-        self.sessions = Sessions(database, self.tokens, self.revocations, activity, settings, clock=clock)
-        self._users = UsersSql(database)
+        self.sessions = Sessions(sessions, self.tokens, self.revocations, activity, settings, clock=clock)
+        self._users = users
         self._passwords = Passwords(settings.argon2)
         limits = LoginLimits(settings, clock=clock)
         self.login = Login(self._users, self.sessions, self._passwords, platform, limits, clock=clock)

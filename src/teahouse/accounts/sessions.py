@@ -17,12 +17,10 @@ from teahouse.accounts.model import Limits, Method, Session, User, Verdict, devi
 from teahouse.accounts.refresh_tokens import RefreshToken
 from teahouse.accounts.revocations import Revocations
 from teahouse.accounts.sealing_aesgcm import seal, unseal
-from teahouse.accounts.sessions_sql import Ending, Exchange, Exchanged, SessionsSql
-from teahouse.accounts.sign_ins_sql import SignedIn, SignIn, SignInsSql
+from teahouse.accounts.session_store import Ending, Exchange, Exchanged, SessionStore, SignedIn, SignIn
 from teahouse.accounts.tokens_jwt import AccessTokens
 from teahouse.batching import Batcher, FlushFailed
 from teahouse.clock import Clock
-from teahouse.engines.sql import Database
 from teahouse.problems import (
     DatabaseUnavailable,
     Problem,
@@ -59,7 +57,7 @@ class Sessions:
 
     def __init__(
         self,
-        database: Database,
+        store: SessionStore,
         tokens: AccessTokens,
         revocations: Revocations,
         activity: Activity,
@@ -67,8 +65,8 @@ class Sessions:
         *,
         clock: Clock,
     ) -> None:
-        self._store = SessionsSql(database)
-        self._sign_ins = SignInsSql(database, sessions_per_user=settings.sessions_per_user)
+        self._store = store
+        self._most = settings.sessions_per_user
         self._tokens = tokens
         self._revocations = revocations
         self._activity = activity
@@ -177,7 +175,7 @@ class Sessions:
         return Tokens(access, token.text, lives, user)
 
     async def _open(self, sign_ins: list[SignIn]) -> list[SignedIn | BaseException]:
-        signed_in = await self._sign_ins.sign_in(sign_ins, self._clock.now_ms())
+        signed_in = await self._store.sign_in(sign_ins, now=self._clock.now_ms(), most=self._most)
         self._revoke([session_id for one in signed_in for session_id in one.ended])
         return list(signed_in)
 

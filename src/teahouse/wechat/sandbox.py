@@ -15,17 +15,15 @@ from typing import NamedTuple
 
 from teahouse.batching import Batcher, FlushFailed
 from teahouse.clock import Clock
-from teahouse.engines.sql import Database
 from teahouse.problems import DatabaseUnavailable, FieldError, ValidationFailed
 from teahouse.wechat.errors import CODE_UNKNOWN, CODE_USED, problem_of
 from teahouse.wechat.platform import WechatIdentity
-from teahouse.wechat.sandbox_codes_sql import LIFE_MS, Claim, SandboxCodesSql
+from teahouse.wechat.sandbox_codes import LIFE_MS, Claim, SandboxCodes
 
 _NAME = re.compile(r"[^-\s]{1,64}")
 _CODE = re.compile(r"sandbox-(?P<name>[^-]+)-(?P<nonce>[!-~]{1,128})")
 _ERROR = re.compile(r"sandbox-error-(?P<errcode>-?[0-9]{1,6})-[!-~]{1,128}")
 _REMEMBERED_MS = 30 * 24 * 3600 * 1000
-_SWEEP_ROWS = 500
 _MAX_BATCH = 256
 
 
@@ -39,8 +37,8 @@ class IssuedCode(NamedTuple):
 class SandboxWechat:
     """A ``WechatPlatform`` that believes every well-formed code. For tests and development only."""
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
-        self._codes = SandboxCodesSql(database)
+    def __init__(self, codes: SandboxCodes, *, clock: Clock) -> None:
+        self._codes = codes
         self._clock = clock
         self._claims: Batcher[str, Claim] = Batcher(self._claim, name="sandbox codes", max_batch=_MAX_BATCH)
 
@@ -70,7 +68,7 @@ class SandboxWechat:
 
     async def sweep(self) -> int:
         """Forgets some of the codes that are old enough; returns how many."""
-        return await self._codes.sweep(before=self._clock.now_ms() - _REMEMBERED_MS, most=_SWEEP_ROWS)
+        return await self._codes.sweep(before=self._clock.now_ms() - _REMEMBERED_MS)
 
     async def aclose(self) -> None:
         """Ends the exchanges under way."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from enum import Enum
 
 from sqlalchemy import BigInteger, Column, String, Table, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from teahouse.engines.sql import Database, metadata
+from teahouse.wechat.sandbox_codes import LIFE_MS, Claim
 
-LIFE_MS = 5 * 60 * 1000
+_SWEEP_ROWS = 500
 
 sandbox_codes = Table(
     "sandbox_codes",
@@ -22,39 +22,28 @@ sandbox_codes = Table(
 )
 
 
-class Claim(Enum):
-    """What becomes of a code somebody presents."""
-
-    GOOD = "it works, this once"
-    USED = "it has worked before"
-    EXPIRED = "it was issued too long ago"
-
-
 class SandboxCodesSql:
-    """Which codes were issued and used; every method is one transaction, and raises ``DatabaseUnavailable``."""
+    """``SandboxCodes``; every method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def issue(self, code: str, now: int) -> None:
-        """From now on the code is good once, for five minutes."""
+        """See ``SandboxCodes``."""
         async with self._database.transaction() as connection:
             await connection.execute(insert(sandbox_codes), {"code_hash": _hash(code), "issued_at": now})
 
     async def claim(self, codes: Sequence[str], now: int) -> list[Claim]:
-        """One result for each code, in order; of equal ones at most the first is good.
-
-        A code that was never issued counts as issued now: clients of the sandbox make their own.
-        """
+        """See ``SandboxCodes``."""
         try:
             return await self._claim([_hash(code) for code in codes], now)
         except IntegrityError:
             # Another node saw one of these codes for the first time just now: the second look finds it used.
             return await self._claim([_hash(code) for code in codes], now)
 
-    async def sweep(self, *, before: int, most: int) -> int:
-        """Forgets up to ``most`` codes issued before this moment; returns how many."""
-        query = select(sandbox_codes.c.code_hash).where(sandbox_codes.c.issued_at < before).limit(most)
+    async def sweep(self, *, before: int) -> int:
+        """See ``SandboxCodes``."""
+        query = select(sandbox_codes.c.code_hash).where(sandbox_codes.c.issued_at < before).limit(_SWEEP_ROWS)
         async with self._database.transaction() as connection:
             old = (await connection.execute(query)).scalars().all()
             if old:

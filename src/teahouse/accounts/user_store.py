@@ -1,0 +1,53 @@
+"""Where users are kept."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from teahouse.accounts.model import User
+
+
+class Credentials(NamedTuple):
+    """A user and the hash of the password they log in with."""
+
+    user: User
+    hash: str
+
+
+class UserStore(Protocol):
+    """Users and passwords; moments are Unix milliseconds.
+
+    Each method is atomic: all of it is on disk when it returns, nothing of it when it raises ``DatabaseUnavailable``.
+    """
+
+    async def add(self, user: User, *, username: str, password_hash: str) -> None:
+        """A new user with a username; raises ``UsernameTaken``, for all but one of those who ask at once."""
+        ...
+
+    async def credentials(self, key: str) -> Credentials | None:
+        """Who logs in under the username whose key this is."""
+        ...
+
+    async def replace_hash(self, user_id: str, *, old: str, new: str) -> None:
+        """The same password hashed anew; nothing happens where the password has changed meanwhile."""
+        ...
+
+    async def find(self, user_id: str) -> User | None:
+        """The user with this id."""
+        ...
+
+    async def change(self, user_id: str, *, nickname: str | None, avatar_url: str | None) -> User | None:
+        """Sets what is not None; returns the user as it is then, None where there is none."""
+        ...
+
+    async def knows_network(self, key: str, network: str, *, since: int) -> bool:
+        """True when the username's owner logged in from ``network`` after ``since``."""
+        ...
+
+    async def remember_network(self, user_id: str, network: str, now: int) -> None:
+        """The password was right from ``network``; a user's oldest networks beyond a few are forgotten."""
+        ...
+
+    async def forget_networks(self, *, before: int) -> int:
+        """Drops a bounded number of networks last seen ``before``; returns how many."""
+        ...
