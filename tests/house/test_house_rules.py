@@ -151,9 +151,11 @@ def test_no_test_sleeps():
     for path in sources(ROOT / "tests"):
         module = tree(path)
         polling = {id(inner) for loop in ast.walk(module) if isinstance(loop, ast.While) for inner in ast.walk(loop)}
-        for node in ast.walk(module):
-            if isinstance(node, ast.Call) and _sleeps(node) and id(node) not in polling:
-                sleepers.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+        sleepers += [
+            f"{path.relative_to(ROOT)}:{node.lineno}"
+            for node in ast.walk(module)
+            if isinstance(node, ast.Call) and _sleeps(node) and id(node) not in polling
+        ]
     assert sleepers == []
 
 

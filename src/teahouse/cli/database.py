@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from teahouse import datadir, migrations
 from teahouse.engines.sql import Database
-from teahouse.settings import Settings
+from teahouse.settings import Settings, SettingsError
 
 
 @asynccontextmanager
@@ -28,3 +28,10 @@ async def up_to_date(database: Database, settings: Settings) -> tuple[str | None
         with datadir.locked(settings.data_dir):
             await migrations.upgrade(database)
     return before, head
+
+
+async def require_schema(database: Database) -> None:
+    """Raises ``SettingsError`` where the schema is not this version's."""
+    at, head = await migrations.current(database), migrations.head()
+    if at != head:
+        raise SettingsError(f"database: its schema is at {at or 'nothing'}, not {head}; run: teahouse migrate")

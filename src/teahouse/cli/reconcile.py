@@ -1,0 +1,65 @@
+"""``teahouse reconcile``: do ledger, orders and payments agree?"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+
+from teahouse import datadir
+from teahouse.cli import options
+from teahouse.cli.database import opened, require_schema
+from teahouse.clock import Clock
+from teahouse.engines.sql import Database
+from teahouse.sales.reconciliation import Difference
+from teahouse.sales.reconciliation_sql import reconcile
+from teahouse.sales.sales_sql import read_sales
+from teahouse.settings import Settings
+from teahouse.settings_sources import load
+
+
+@click.command("reconcile")
+@click.option("--sale", metavar="ID", help="Only this sale")
+@click.option("--repair", is_flag=True, help="Mend what can be mended; the server must be stopped")
+@options.config
+@options.data_dir
+def command(sale: str | None, *, repair: bool, config: Path | None, data_dir: Path | None) -> None:
+    """Compare ledger, orders and payments, and list every difference.
+
+    Exits 0 when there is none, or none that was not repaired; else 1.
+    """
+    settings = load(config=config, options={"data_dir": data_dir})
+    differences = asyncio.run(_reconcile(settings, sale, repair=repair))
+    for each in differences:
+        done = " (repaired)" if each.repaired else ""
+        click.echo(f"{each.kind}  {each.id}  {each.units} items: {each.detail}{done}")
+    if not differences:
+        click.echo("No difference.")
+    left = sum(not each.repaired for each in differences)
+    if left:
+        click.echo(f"{left} of {len(differences)} differences are left. {_next(repair=repair)}", err=True)
+        raise SystemExit(1)
+
+
+def _next(*, repair: bool) -> str:
+    if repair:
+        return "These need a person: look at the orders and payments named above."
+    return "Stop the server, copy the data directory, then run: teahouse reconcile --repair"
+
+
+async def _reconcile(settings: Settings, sale: str | None, *, repair: bool) -> list[Difference]:
+    with datadir.locked(settings.data_dir) if repair else nullcontext():
+        async with opened(settings) as database:
+            await require_schema(database)
+            await _require_sale(database, sale)
+            return await reconcile(database, clock=Clock(), sale_id=sale, repair=repair)
+
+
+async def _require_sale(database: Database, sale: str | None) -> None:
+    if sale is None:
+        return
+    async with database.reading() as connection:
+        if not await read_sales(connection, sale):
+            raise click.UsageError(f"There is no sale {sale}; GET /v1/sales lists them.")
