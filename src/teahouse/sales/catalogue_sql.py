@@ -23,7 +23,7 @@ products = Table(
 )
 
 
-class Catalogue:
+class SqlCatalogue:
     """The products on offer. Raises ``DatabaseUnavailable``."""
 
     def __init__(self, database: Database) -> None:
@@ -34,13 +34,16 @@ class Catalogue:
         async with self._database.transaction() as connection:
             await connection.execute(insert(products), [_values(product)])
 
-    async def replace(self, product: Product) -> bool:
-        """Stores the product in the place of the one with its id; False when there is none."""
+    async def replace(self, product: Product) -> Product | None:
+        """Stores the product in the place of the one with its id, which keeps its ``created_at``; None without one."""
         values = _values(product)
         del values["id"], values["created_at"]
         async with self._database.transaction() as connection:
             result = await connection.execute(update(products).where(products.c.id == product.id).values(values))
-            return result.rowcount == 1
+            if result.rowcount == 0:
+                return None
+            row = (await connection.execute(select(products).where(products.c.id == product.id))).one()
+        return _product(row)
 
     async def get(self, product_id: str) -> Product | None:
         """One product."""

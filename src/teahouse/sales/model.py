@@ -57,6 +57,13 @@ class Sale(msgspec.Struct, frozen=True):
         return "open" if now < self.ends_at else "ended"
 
 
+class OnSale(msgspec.Struct, frozen=True):
+    """A sale and what is left of it."""
+
+    sale: Sale
+    remaining: int
+
+
 class Tally(msgspec.Struct, frozen=True):
     """Where every unit of a sale is. ``remaining + reserved + sold == initial``, always."""
 

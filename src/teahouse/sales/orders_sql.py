@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from teahouse.engines.sql import Database, metadata
+from teahouse.sales.columns_sql import exact
 from teahouse.sales.model import Order, OrderStatus, Reservation, Reserve
 
 # An order's id rises with time, so the first index stays compact; the unique one also serves a buyer's own list.
@@ -32,7 +33,7 @@ orders = Table(
     Column("id", String(32), primary_key=True),
     Column("sale_id", String(32), nullable=False),
     Column("buyer_id", String(32), nullable=False),
-    Column("idempotency_key", String(64), nullable=False),
+    Column("idempotency_key", exact(64), nullable=False),
     Column("quantity", BigInteger, nullable=False),
     Column("amount", BigInteger, nullable=False, comment="fen"),
     Column("status", String(16), nullable=False),
@@ -67,7 +68,7 @@ _move = (
 Stored = tuple[Reservation, str, OrderStatus]
 
 
-class Orders:
+class SqlOrders:
     """What buyers may read of their orders. Raises ``DatabaseUnavailable``."""
 
     def __init__(self, database: Database) -> None:

@@ -10,13 +10,14 @@ from sqlalchemy import BigInteger, Column, Row, String, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from teahouse.engines.sql import metadata
+from teahouse.sales.columns_sql import exact
 from teahouse.sales.model import Payment
 
 # No foreign key: money for an order nobody knows is recorded all the same.
 payments = Table(
     "payments",
     metadata,
-    Column("transaction_id", String(64), primary_key=True),
+    Column("transaction_id", exact(64), primary_key=True),
     Column("order_id", String(64), nullable=False, index=True),
     Column("amount", BigInteger, nullable=False, comment="fen"),
     Column("state", String(16), nullable=False),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
+from msgspec.structs import replace
+
 from teahouse.problems import LimitReached, Problem, SaleEnded, SaleNotStarted, SoldOut
-from teahouse.sales.model import PAID, RESERVED, OrderStatus, Reservation, Reserve, Sale, Tally
+from teahouse.sales.model import PAID, RESERVED, OnSale, OrderStatus, Reservation, Reserve, Sale, Tally
 
 REMEMBERED_REFUSALS = 16_384
 # Retries of the last purchases still find memory; later ones are answered from SQL.
@@ -84,6 +86,11 @@ class SaleStock:
         """Sets the counters."""
         self.initial, self.remaining = tally.initial, tally.remaining
         self.reserved, self.sold = tally.reserved, tally.sold
+
+    def on_sale(self) -> OnSale:
+        """The sale with its stock of now and the remaining stock to show."""
+        sale = self.sale if self.sale.stock == self.initial else replace(self.sale, stock=self.initial)
+        return OnSale(sale, max(0, self.shown))
 
     def refuses(self, ask: Reserve, now: int) -> type[Problem] | None:
         """The rule of a purchase: window, limit per buyer, stock, in this order."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -24,6 +24,7 @@ from teahouse.sales.model import (
     RESERVED,
     Cancel,
     Expire,
+    OnSale,
     Open,
     Order,
     OrderEvent,
@@ -35,8 +36,10 @@ from teahouse.sales.model import (
     Settle,
     Tally,
 )
-from teahouse.sales.orders_sql import Orders, read_orders, stream_orders, write_moves, write_placed
+from teahouse.sales.orders_sql import SqlOrders, read_orders, stream_orders, write_moves, write_placed
 from teahouse.sales.payments_sql import read_payments, write_payments
+from teahouse.sales.reconciliation import Audit
+from teahouse.sales.reconciliation_sql import examine
 from teahouse.sales.sales_sql import (
     read_batch,
     read_sales,
@@ -58,7 +61,7 @@ class _Overtaken(Exception):
     """Somebody else has written to the ledger's tables."""
 
 
-class StockLedger:
+class SqlStockLedger:
     """Decides purchases and everything else that moves stock, one batch after the other.
 
     Atomic: window, limit per buyer, stock, request id and reservation are decided together, in the order in which
@@ -77,7 +80,7 @@ class StockLedger:
         self.batcher: Batcher[Command, Any] = Batcher(self._flush, name="stock")
         self._recalls: Batcher[Reserve, Reservation | None] = Batcher(self._recall, name="earlier purchases")
         self._database = database
-        self._orders = Orders(database)
+        self._orders = SqlOrders(database)
         self._clock = clock
         self._book = Book()
         self._turn = asyncio.Lock()
@@ -155,29 +158,29 @@ class StockLedger:
     # --- what readers see ---
 
     @property
-    def stocks(self) -> Mapping[str, SaleStock]:
-        """Every sale, oldest first; ``shown`` is the remaining stock to tell people."""
-        return self._book.sales
-
-    @property
     def live(self) -> int:
         """How many reservations wait for their payment."""
         return len(self._book.live)
 
-    @asynccontextmanager
-    async def snapshot(self, sale_id: str) -> AsyncIterator[tuple[AsyncConnection, Tally]]:
-        """A reading of SQL and the counters in memory of one and the same moment between two batches."""
-        async with self._turn:
-            await self._know()
-            tally = self._stock(sale_id).tally
-            reading = self._database.reading()
-            connection = await reading.__aenter__()
-            # The first statement pins the moment that the connection sees.
-            await read_batch(connection)
-        try:
-            yield connection, tally
-        finally:
-            await reading.__aexit__(None, None, None)
+    def sale(self, sale_id: str) -> OnSale:
+        """One sale as the last durable batch left it. Raises ``NotFound``."""
+        return self._stock(sale_id).on_sale()
+
+    def sales(self, *, before: str | None, limit: int) -> list[OnSale]:
+        """Up to ``limit`` sales, newest first, older than the sale ``before``."""
+        ids = sorted((sale_id for sale_id in self._book.sales if before is None or sale_id < before), reverse=True)
+        return [self._book.sales[sale_id].on_sale() for sale_id in ids[:limit]]
+
+    async def audit(self, sale_id: str) -> Audit:
+        """Compares memory, counters, orders and payments of one moment. Raises ``NotFound``."""
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(self._database.reading())
+            async with self._turn:
+                await self._know()
+                memory = self._stock(sale_id).tally
+                # The first statement pins the moment that the connection sees: between two batches.
+                await read_batch(connection)
+            return await examine(connection, sale_id, memory)
 
     # --- one batch ---
 
@@ -222,7 +225,7 @@ class StockLedger:
         self._doubt = decisions
         try:
             await self._write(decisions)
-        except Exception as error:  # noqa: BLE001 - whatever failed, memory has to follow SQL
+        except Exception as error:  # noqa: BLE001  # whatever failed, memory has to follow SQL
             _log.warning("a batch of the stock ledger failed: %s", error, exc_info=not isinstance(error, Problem))
             self._stale = self._stale or isinstance(error, IntegrityError | _Overtaken)
             return await self._after_failure()
@@ -263,7 +266,7 @@ class StockLedger:
         for listener in self.listeners:
             try:
                 listener(event)
-            except Exception:  # noqa: BLE001 - a listener must not hurt the ledger
+            except Exception:  # noqa: BLE001  # a listener must not hurt the ledger
                 _log.exception("a listener to orders failed")
 
     # --- memory and SQL ---
