@@ -1,6 +1,7 @@
 """A plain client for what comes before and after the measured time."""
 
 import json
+from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
@@ -8,12 +9,11 @@ from bench.failures import BenchFailed
 
 
 class Api:
-    """JSON over one connection that stays open."""
+    """JSON, one connection a question: minutes may lie between two of them."""
 
     def __init__(self, port: int, token: str = "") -> None:
         self._port = port
         self._token = token
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=30)
 
     def signed_in(self, token: str) -> "Api":
         """The same server with an access token."""
@@ -31,9 +31,10 @@ class Api:
         headers = {"Content-Type": "application/json"} if body else {}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        self._connection.request(method, path, body, headers)
-        answer = self._connection.getresponse()
-        text = answer.read()
+        with closing(HTTPConnection("127.0.0.1", self._port, timeout=30)) as connection:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
         if not 200 <= answer.status < 300:
             raise BenchFailed(f"{method} {path}: {answer.status} {text.decode(errors='replace')}")
         result: dict[str, Any] = json.loads(text)
