@@ -69,4 +69,4 @@ def _values(product: Product) -> dict[str, object]:
 def _product(row: Row[*tuple[Any, ...]]) -> Product:
     values = row._asdict()
     values["images"] = msgspec.json.decode(values["images"], type=tuple[str, ...])
-    return msgspec.convert(values, Product)
+    return Product(**values)

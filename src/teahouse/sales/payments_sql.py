@@ -43,4 +43,4 @@ async def read_payments(connection: AsyncConnection, transaction_ids: Sequence[s
 
 
 def _payment(row: Row[*tuple[Any, ...]]) -> Payment:
-    return msgspec.convert(row._asdict(), Payment)
+    return Payment(*row)
