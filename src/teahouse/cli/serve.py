@@ -109,6 +109,8 @@ def _log_to_stderr(held: ExitStack) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler]
     )
+    # Alembic tells of each of its plugins.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _access_log(choice: str, held: ExitStack) -> int | None:

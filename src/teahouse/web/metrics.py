@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -85,14 +85,14 @@ def _server_metrics(server: Server) -> Iterator[Metric]:
 class BatchCollector(Collector):
     """How many calls left together, for each batcher."""
 
-    def __init__(self) -> None:
-        self.batchers: list[Batcher[object, object]] = []
+    def __init__(self, batchers: Sequence[Batcher[Any, Any]]) -> None:
+        self._batchers = batchers
 
     def collect(self) -> Iterator[Metric]:
         """Called at each scrape."""
         sizes = HistogramMetricFamily("teahouse_batch_size", "Calls that left as one flush", labels=["batcher"])
         waiting = GaugeMetricFamily("teahouse_batch_waiting", "Calls that have not left", labels=["batcher"])
-        for batcher in self.batchers:
+        for batcher in self._batchers:
             sizes.add_metric([batcher.name], cumulative(SIZE_BOUNDS, batcher.sizes.buckets), batcher.sizes.calls)
             waiting.add_metric([batcher.name], batcher.waiting)
         yield sizes

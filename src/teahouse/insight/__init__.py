@@ -1,0 +1,1 @@
+"""Figures about the business for those who run it: metrics now."""
