@@ -31,7 +31,7 @@ DRIVERS = {
     "httptools": ["web/*"],
     "httpx": ["*_httpx.py", "wechat/platform.py"],
     "jwt": ["*_jwt.py"],
-    "prometheus_client": ["web/*", "*/metrics.py", "*metrics*.py", "app.py"],
+    "prometheus_client": ["web/*", "*_prometheus.py"],
     "rich": ["cli/*"],
     "sqlalchemy": ["engines/sql.py", "*_sql.py", "migrations/*"],
     "uvloop": ["cli/*", "web/server.py", "web/serving.py"],

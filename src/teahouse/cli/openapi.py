@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from secrets import token_hex
 
 import click
+from msgspec import structs
 
 from teahouse.cli import options
 from teahouse.cli.target import find_app
+from teahouse.settings import Secret
 from teahouse.settings_sources import load
 
 
@@ -22,6 +25,7 @@ def command(target: str | None, config: Path | None) -> None:
     app = find_app(target)
     compose = getattr(app, "compose", None)
     if compose is not None:
-        compose(load(config=config))
+        # A key that signs nothing: to print a document is no reason to make a data directory.
+        compose(structs.replace(load(config=config), secret_key=Secret(token_hex(32))))
     app.compile()
     click.echo(json.dumps(describe(app), ensure_ascii=False, indent=2))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _SPARE_DESCRIPTORS = 100
 _LAST_WORDS_SECONDS = 2.0
+# At INFO httpx tells every address it calls, and WeChat wants its secret in the address.
+_TOO_TALKATIVE = ("alembic", "httpx")
 _CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
@@ -109,6 +111,8 @@ def _log_to_stderr(held: ExitStack) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler]
     )
+    for name in _TOO_TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Alembic tells of each of its plugins.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
