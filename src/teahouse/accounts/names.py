@@ -38,7 +38,8 @@ def username_key(text: str) -> str:
     Never raises; what no username can be gets a key of its own that fits a column, too.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return folded.replace("\0", "\ufffd")[:_KEY_LENGTH]
+    # Databases take neither NUL nor lone surrogates; no username holds a question mark.
+    return folded.encode("utf-8", "replace").decode().replace("\0", "?")[:_KEY_LENGTH]
 
 
 def password(text: str, *, name: str) -> str:
