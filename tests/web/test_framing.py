@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.web.specimen import Specimen
@@ -189,11 +191,32 @@ async def test_an_upgrade_that_is_not_offered_is_answered_as_a_plain_request(fie
     assert replies[0].headers["connection"] == "close"
 
 
-async def test_an_upgrade_on_a_post_with_a_body_is_answered_as_a_plain_request():
-    raw = post("/baskets", BASKET, "Connection: upgrade", "Upgrade: h2c")
+@pytest.mark.parametrize("path", ["/echo", "/slow/a"])
+async def test_an_upgrade_on_a_request_with_a_body_is_answered_as_a_plain_request(path):
+    # Java's HTTP client asks for h2c on the first request of every plain connection, with a body or without.
+    specimen = Specimen()
+    specimen.gate.set()
+    fields = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
+    raw = request("POST", "/echo", *fields, body=b"tea" * 1000)
+    async with serving(specimen.app) as live:
+        wire = await live.connect()
+        wire.send(get(path) + raw[:500]) if path == "/slow/a" else wire.send(raw[:500])
+        await asyncio.sleep(0)
+        wire.send(raw[500:] + get("/ping"))
+        if path == "/slow/a":
+            assert (await wire.reply()).status == 200
+        assert (await wire.reply()).body == b"tea" * 1000
+        assert (await wire.reply()).json() == {"message": "pong"}
+
+
+async def test_an_upgrade_with_a_chunked_body_is_answered_and_closed_where_asked():
+    raw = _post(
+        b"Connection: close, upgrade", b"Upgrade: h2c", b"Transfer-Encoding: chunked", body=chunked(b"te", b"a")
+    )
     async with serving(Specimen().app) as live:
-        replies = await live.exchange(raw)
-    assert [reply.status for reply in replies] == [201]
+        (reply,) = await live.exchange(raw)
+    assert reply.body == b"tea"
+    assert reply.headers["connection"] == "close"
 
 
 async def test_connect_is_no_method_of_ours():

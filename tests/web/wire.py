@@ -172,7 +172,7 @@ async def serving(app: App, *, own_ticks: bool = False, **options: Any) -> Async
         await app.shutdown(2.0)
         await server.log.aclose()
     await asyncio.sleep(0)
-    assert escaped == []
+    assert escaped == [], escaped
 
 
 async def eventually(condition: Callable[[], object], seconds: float = DEADLINE) -> None:

@@ -26,6 +26,7 @@ from teahouse.problems import (
 from teahouse.web.origin import Origin
 from teahouse.web.request import Request
 from teahouse.web.response import Response, encode_json, problem_response
+from teahouse.web.transport import GONE, head_without_upgrade, unread_by_peer
 
 if TYPE_CHECKING:
     from teahouse.web.server import Server
@@ -34,20 +35,28 @@ _log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_ONCE = frozenset((b"host", b"content-type", b"content-length", b"authorization", b"idempotency-key", b"origin"))
+_MAX_JOINED = 16 * 1024
+
 # What the connection is waiting for. Plain integers: an enum member costs a look-up at every comparison.
 IDLE, HEAD, BODY, CLOSING = range(4)
+
+
+class _Enough(Exception):
+    """Stops the parser: nothing further in this piece of input is to be carried out."""
 
 
 class Connection(asyncio.Protocol):
     """Parses requests, hands them to their routes one after the other and writes the answers in order.
 
-    ``phase`` and ``since`` (a server tick) say what it is waiting for and from when on.
+    ``phase`` and ``since`` (a server tick) say what it is waiting for and from when on. Once ``_stop`` is set nothing
+    more is read: the connection ends after the answers that are due.
     """
 
     __slots__ = (
-        "_asked", "_busy", "_chunks", "_failure", "_head_bytes", "_headers", "_lingered", "_origin", "_parser",
-        "_paused", "_queue", "_received", "_request", "_server", "_stop", "_transport", "_unsent", "_unsent_since",
-        "_url", "phase", "since",
+        "_asked", "_body_bytes", "_busy", "_chunks", "_ended", "_failure", "_head_bytes", "_headers", "_lingered",
+        "_origin", "_parser", "_paused", "_queue", "_received", "_refused", "_request", "_server", "_stop", "_transport",
+        "_uninvited", "_unsent", "_unsent_since", "_url", "phase", "since",
     )  # fmt: skip
 
     _parser: httptools.HttpRequestParser
@@ -57,12 +66,14 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._queue: deque[Request] = deque()
         self._failure: Problem | None = None
-        self._asked = self._busy = self._paused = self._stop = False
-        self._head_bytes = self._received = self._lingered = self._unsent = self._unsent_since = 0
+        self._asked = self._busy = self._ended = self._paused = self._stop = False
+        self._head_bytes = self._body_bytes = self._received = self._lingered = self._unsent = self._unsent_since = 0
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
         self._request: Request
+        self._refused: Request | None = None
+        self._uninvited: Request | None = None
         self.phase = IDLE
         self.since = server.tick
 
@@ -79,6 +90,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         # A handler under way runs on: what it has begun is finished, only its answer has nowhere to go.
+        self._transport = GONE
         self._queue.clear()
         self._failure = None
         self.phase = CLOSING
@@ -91,25 +103,34 @@ class Connection(asyncio.Protocol):
             return
         if phase == BODY:
             self.since = self._server.tick
+            self._body_bytes += len(data)
+            # Chunk extensions and trailers are no content, but they too have an end.
+            if self._body_bytes - 8 * self._received > self._server.limits.head_bytes + self._server.limits.body_bytes:
+                self._fail(self._too_large(self._request))
+                return
         elif self._head_bytes + len(data) > self._server.limits.head_bytes and not self._head_fits(data):
             self._fail(RequestHeaderFieldsTooLarge(f"At most {self._server.limits.head_bytes} bytes are taken."))
             return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._misread(error)
+            self._misread(error, data)
         else:
             if self._failure is not None:
                 self._fail(self._failure)
-            elif self.phase == HEAD:
+            elif self.phase == HEAD and phase != BODY and data.find(b"\r\n\r\n") < 0:
+                # Input that also ends a request is not this head's, or not all of it.
                 self._head_bytes += len(data)
 
     def eof_received(self) -> bool:
         # A client that has only closed its own side still reads the answers to what it asked.
-        if self.phase == IDLE and (self._busy or self._queue or self._transport.get_write_buffer_size()):
-            self._finish()
-            return True
-        return False
+        self._ended = True
+        if not self._busy and not self._queue:
+            return False
+        self._stop = True
+        if self.phase != CLOSING:
+            self.phase = IDLE
+        return True
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -124,7 +145,6 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers = {}
-        self._head_bytes = 0
         self._asked = True
         self.phase = HEAD
         self.since = self._server.tick
@@ -146,18 +166,19 @@ class Connection(asyncio.Protocol):
             self._failure = RequestHeaderFieldsTooLarge("There are too many header fields.")
 
     def on_headers_complete(self) -> None:
-        self.phase = BODY
-        self.since = self._server.tick
         if self._failure is not None:
             return
         headers = self._headers
         if b"host" not in headers and self._parser.get_http_version() == "1.1":
             self._failure = BadRequest("A request says which Host it is for (RFC 9112).")
             return
+        self.phase = BODY
+        self.since = self._server.tick
+        self._head_bytes = 0
         self._request = request = self._server.open(self._parser.get_method(), self._url, headers, self._origin)
         request.started = perf_counter()
         self._chunks = []
-        self._received = 0
+        self._received = self._body_bytes = 0
         if b"content-length" in headers and int(headers[b"content-length"]) > self._body_limit(request):
             self._failure = self._too_large(request)
         elif b"expect" in headers:
@@ -175,26 +196,38 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._failure is not None:
-            return
-        self.phase = IDLE
-        self.since = self._server.tick
+            raise _Enough
         request = self._request
         if self._received:
             request.body = b"".join(self._chunks)
             self._chunks = []
         headers = request.headers
         if not self._parser.should_keep_alive() or (
-            b"connection" in headers and (b"upgrade" in headers or self._parser.get_http_version() == "1.0")
+            b"connection" in headers and (b"upgrade" in headers or self._parser.get_http_version() != "1.1")
         ):
-            request.close = True
+            if self._parser.should_upgrade() and (b"content-length" in headers or b"transfer-encoding" in headers):
+                # The parser takes the body for another protocol's bytes and says so next: see _misread.
+                return
+            self._is_last(request)
+        self.phase = IDLE
+        self.since = self._server.tick
         if not self._busy and not self._paused and not self._queue:
             self._start(request)
-        elif self._stop or len(self._queue) >= self._server.limits.pipelined:
-            # The client finds the connection closed and asks again what was not answered (RFC 9112 §9.3.2).
-            self._stop = True
-        else:
+        elif len(self._queue) < self._server.limits.pipelined:
             self._queue.append(request)
             self._transport.pause_reading()
+        else:
+            # The client finds the connection closed and asks again what was not answered (RFC 9112 §9.3.2).
+            self._stop = True
+        if self._stop:
+            raise _Enough
+
+    def _is_last(self, request: Request) -> None:
+        version = self._parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self._failure = BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+            raise _Enough
+        request.close = self._stop = True
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
@@ -214,14 +247,18 @@ class Connection(asyncio.Protocol):
     async def _wait(self, request: Request, coming: Any) -> None:
         try:
             value = await coming
-        except asyncio.CancelledError:
-            self._transport.abort()
-            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                self._transport.abort()
+                raise
+            # Not this handler was cancelled but something it waited for.
+            value = self._translate(request, error)
         except Exception as error:
             value = self._translate(request, error)
         self._busy = False
         self._answer(request, value)
-        if self._queue or self._stop or self._failure is not None:
+        if self._queue or self._stop or self._uninvited is not None:
             self._next()
 
     def _answer(self, request: Request, value: Any) -> None:
@@ -259,33 +296,49 @@ class Connection(asyncio.Protocol):
         server = self._server
         if server.cors is not None:
             server.cors.decorate(request, response)
-        data = server.heads.render(
-            response,
-            request.id,
-            close=request.close or server.draining,
-            head_only=request.method == "HEAD",
-        )
+        close, head_only = request.close or server.draining, request.method == "HEAD"
+        try:
+            data = server.heads.render(response, request.id, close=close, head_only=head_only)
+        except ValueError as error:
+            response = self._translate(request, error)
+            data = server.heads.render(response, request.id, close=close, head_only=head_only)
         return response.status, len(response.body), data
 
-    def _translate(self, request: Request, error: Exception) -> Response:
+    def _translate(self, request: Request, error: BaseException) -> Response:
+        request.work = None
         if not isinstance(error, Problem):
             _log.error("%s %s failed, request %s", request.method, request.path, request.id.decode(), exc_info=error)
             error = InternalError()
         elif error.__cause__ is not None and error.status >= 500:
             self._server.complaints.say(error)
-        return problem_response(error, request.path)
+        try:
+            return problem_response(error, request.path)
+        except ValueError as fault:
+            _log.exception("a problem could not be told, request %s", request.id.decode(), exc_info=fault)
+            return problem_response(InternalError(), request.path)
 
     def _next(self) -> None:
         while self._queue and not self._busy and not self._paused and not self._transport.is_closing():
             self._start(self._queue.popleft())
-        if self._busy or self._queue or self._paused:
+        if self._queue or self._paused:
+            return
+        if self._busy:
+            if not self._stop:
+                self._transport.resume_reading()
             return
         if self._failure is not None:
             self._send_failure(self._failure)
         elif self._stop:
             self._close()
         elif not self._transport.is_closing():
+            if self._uninvited is not None:
+                self._invite_late()
             self._transport.resume_reading()
+
+    def _invite_late(self) -> None:
+        if self._uninvited is self._request and self.phase == BODY:
+            self._transport.write(_CONTINUE)
+        self._uninvited = None
 
     # --- limits and endings -------------------------------------------------------------------------------------------
 
@@ -294,25 +347,26 @@ class Connection(asyncio.Protocol):
         limits = self._server.limits
         self._watch_writing(tick, limits.write_seconds / seconds_per_tick)
         waited = (tick - self.since) * seconds_per_tick
-        if self.phase == HEAD and waited > limits.head_seconds:
-            self._fail(RequestTimeout(f"The head did not arrive within {limits.head_seconds:g} seconds."))
-        elif self.phase == BODY and waited > limits.body_seconds:
-            self._fail(RequestTimeout(f"The body did not move for {limits.body_seconds:g} seconds."))
-        elif self.phase == CLOSING and waited > limits.linger_seconds and not self._busy:
-            if not self._transport.get_write_buffer_size():
+        phase = self.phase
+        if phase == CLOSING:
+            if waited > limits.linger_seconds and not self._busy and not self._transport.get_write_buffer_size():
                 self._transport.abort()
-        elif (
-            self.phase == IDLE
-            and not self._busy
-            and not self._queue
-            and waited > (limits.idle_seconds if self._asked else limits.head_seconds)
-        ):
-            self._close()
+        elif self._queue or self._paused:
+            # It is the server that has stopped reading.
+            self.since = tick
+        elif phase == HEAD:
+            if waited > limits.head_seconds:
+                self._fail(RequestTimeout(f"The head did not arrive within {limits.head_seconds:g} seconds."))
+        elif phase == BODY:
+            if waited > limits.body_seconds:
+                self._fail(RequestTimeout(f"The body did not move for {limits.body_seconds:g} seconds."))
+        elif not self._busy and waited > (limits.idle_seconds if self._asked else limits.head_seconds):
+            self._transport.close()
 
     def drain(self) -> None:
         """The server is stopping: an idle connection closes, any other after its answers."""
         if self.phase == IDLE and not self._busy and not self._queue:
-            self._close()
+            self._transport.close()
 
     def abort(self) -> None:
         """Cuts the connection."""
@@ -320,40 +374,49 @@ class Connection(asyncio.Protocol):
 
     def _watch_writing(self, tick: int, ticks: float) -> None:
         unsent = self._transport.get_write_buffer_size()
+        if unsent:
+            unsent += unread_by_peer(self._transport)
         if unsent == 0 or unsent != self._unsent:
             self._unsent, self._unsent_since = unsent, tick
         elif tick - self._unsent_since > ticks:
             self._transport.abort()
 
     def _fail(self, problem: Problem) -> None:
-        """Ends the connection with an answer to what was no request, after the answers that are due before it."""
+        """Ends the connection with a refusal, after the answers that are due before it."""
         self._failure = problem
+        self._refused = self._request if self.phase == BODY else None
+        self._stop = True
         self.phase = CLOSING
         self.since = self._server.tick
         if not self._busy and not self._queue:
             self._send_failure(problem)
 
     def _send_failure(self, problem: Problem) -> None:
-        server = self._server
-        self._failure = None
-        self.since = server.tick
+        server, request = self._server, self._refused
+        if request is not None:
+            request.close = True
+            self._answer(request, problem_response(problem, request.path))
+            return
         response = problem_response(problem, "")
         request_id = server.new_request_id()
         self._transport.write(server.heads.render(response, request_id, close=True, head_only=False))
         server.figures.refused.observe(response.status, 0.0)
         size = len(response.body)
         server.log.add(time(), "-", "-", response.status, size, 0.0, self._origin.peer, request_id, "-")
-        # Closing with unread input would reset the connection and might take the answer with it: half-close, then
-        # read a little of what is still coming (RFC 9112 §9.6).
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._transport.resume_reading()
+        self._close()
 
-    def _misread(self, error: Exception) -> None:
-        if isinstance(error, httptools.HttpParserUpgrade):
-            # Answered as an ordinary request; what follows is a protocol that is not spoken here.
-            self._finish()
-        elif isinstance(error, httptools.HttpParserCallbackError):
+    def _misread(self, error: Exception, data: bytes) -> None:
+        if self._stop:
+            self._linger(len(data))
+        elif isinstance(error, httptools.HttpParserUpgrade):
+            # Other protocols are not spoken here: the request is answered as if it had not asked (RFC 9110 §7.8).
+            if self.phase == BODY:
+                self._parser = httptools.HttpRequestParser(self)
+                self.phase = IDLE
+                self.data_received(head_without_upgrade(self._request) + data[error.args[0] :])
+            else:
+                self._finish()
+        elif self._failure is None and isinstance(error, httptools.HttpParserCallbackError):
             _log.error("reading a request failed", exc_info=error)
             self._fail(InternalError())
         else:
@@ -366,8 +429,17 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self._stop = True
+        self._failure = None
         self._queue.clear()
-        self._transport.close()
+        self.phase = CLOSING
+        self.since = self._server.tick
+        if self._ended:
+            self._transport.close()
+        elif not self._transport.is_closing():
+            # Closing over unread input would reset the connection and might take the answer with it: half-close, then
+            # read a little of what is still coming (RFC 9112 §9.6).
+            self._transport.write_eof()
+            self._transport.resume_reading()
 
     def _linger(self, size: int) -> None:
         self._lingered += size
@@ -379,7 +451,7 @@ class Connection(asyncio.Protocol):
         return end >= 0 and self._head_bytes + end <= self._server.limits.head_bytes
 
     def _repeated(self, name: bytes, value: bytes) -> None:
-        if name in _SINGLE:
+        if name in _ONCE:
             self._failure = BadRequest(f"The field {name.decode('latin-1')} is given twice.")
             return
         joined = self._headers[name] + (b"; " if name == b"cookie" else b", ") + value
@@ -390,9 +462,12 @@ class Connection(asyncio.Protocol):
         self._headers[name] = joined
 
     def _expect(self, expectation: bytes) -> None:
-        if expectation.lower() != b"100-continue":
+        if expectation.strip().lower() != b"100-continue":
             self._failure = ExpectationFailed()
-        elif not self._busy and not self._queue:
+        elif self._busy or self._queue:
+            # Earlier answers go first.
+            self._uninvited = self._request
+        else:
             self._transport.write(_CONTINUE)
 
     def _body_limit(self, request: Request) -> int:
@@ -401,7 +476,3 @@ class Connection(asyncio.Protocol):
 
     def _too_large(self, request: Request) -> ContentTooLarge:
         return ContentTooLarge(f"At most {self._body_limit(request)} bytes are taken here.")
-
-
-_SINGLE = frozenset((b"host", b"content-type", b"content-length", b"authorization", b"idempotency-key", b"origin"))
-_MAX_JOINED = 16 * 1024

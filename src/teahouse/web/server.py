@@ -140,7 +140,13 @@ class Server:
             self.tick += 1
             self.heads.refresh()
             for connection in list(self._connections):
-                connection.sweep(self.tick, _TICK_SECONDS)
+                try:
+                    connection.sweep(self.tick, _TICK_SECONDS)
+                except Exception:
+                    # Without ticks no deadline would hold any more, for anybody.
+                    _log.exception("a connection's deadlines could not be kept")
+                    self._connections.discard(connection)
+                    connection.abort()
 
     @property
     def pseudo_routes(self) -> tuple[Route, ...]:
