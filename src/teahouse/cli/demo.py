@@ -1,0 +1,186 @@
+"""``teahouse demo``: a mini-program's whole day, and whether every promise was kept."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from teahouse.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from teahouse.demo import Credentials, Ledger, Plan, Report, Stage
+    from teahouse.settings import Settings
+
+_MAX_PASSWORD_BYTES = 4096
+_INTERRUPTED, _TERMINATED = 130, 143
+
+
+class _Where(NamedTuple):
+    """The server to play on, and who its operator is."""
+
+    url: str | None
+    admin: str | None
+    config: Path | None
+    data_dir: Path | None
+
+
+@click.command("demo")
+@click.option("--buyers", type=click.IntRange(1, 10_000), default=500, show_default=True, metavar="N")
+@click.option("--stock", type=click.IntRange(1, 1_000_000), default=100, show_default=True, metavar="N")
+@click.option("--url", metavar="URL", help="A running server  [default: one of its own, in a temporary directory]")
+@click.option("--admin", metavar="NAME", help="An admin of that server; the password is read from standard input")
+@click.option("--json", "as_json", is_flag=True, help="Print the closing table as JSON and nothing else")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Draw the table as well")
+@options.config
+@options.data_dir
+def command(buyers: int, stock: int, *, as_json: bool, svg: Path | None, **where: Any) -> None:
+    """Play a mini-program's whole day: buyers log in, fight for a sale, pay, cancel, vanish, and buy what returns.
+
+    Against a running server it makes an admin for itself in the database that the settings name, since whoever holds
+    the database is the operator. The server must use the sandbox that stands in for WeChat.
+
+    Exits 0 when every promise was kept, 1 when one was broken, 2 when the day could not be played.
+    """
+    from rich.console import Console
+
+    from teahouse.demo import DemoFailed, Plan
+
+    console = Console()
+    place = _Where(**where)
+    _check(place)
+    try:
+        report = _run(_demo(Plan(buyers, stock), place, console, quiet=as_json))
+    except DemoFailed as failure:
+        click.echo(f"teahouse: {failure}", err=True)
+        raise SystemExit(2) from failure
+    _tell(report, console, as_json=as_json, svg=svg)
+    raise SystemExit(0 if report.kept else 1)
+
+
+def _check(place: _Where) -> None:
+    if not place.url and (place.admin or place.config):
+        raise click.UsageError("--admin and --config are for a running server: give its --url too.")
+
+
+def _run(day: Coroutine[Any, Any, Report]) -> Report:
+    """Runs it; Ctrl-C and SIGTERM end it in order, its own server included."""
+    import uvloop
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_until_terminated(day))
+    except KeyboardInterrupt:
+        click.echo("teahouse: stopped", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    except asyncio.CancelledError:
+        click.echo("teahouse: stopped", err=True)
+        raise SystemExit(_TERMINATED) from None
+
+
+async def _until_terminated(day: Coroutine[Any, Any, Report]) -> Report:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await day
+
+
+async def _demo(plan: Plan, place: _Where, console: Console, *, quiet: bool) -> Report:
+    from teahouse import datadir
+    from teahouse.demo import Ledger, own_server, play_day
+    from teahouse.demo.plan import LIMIT_PER_BUYER
+    from teahouse.demo.report import close_books
+    from teahouse.settings import Settings
+    from teahouse.settings_sources import load
+
+    began = perf_counter()
+    ledger = Ledger(buyers=plan.buyers, stock=plan.stock, limit=LIMIT_PER_BUYER)
+    server = None
+    async with AsyncExitStack() as held:
+        url = place.url
+        if url is None:
+            directory = place.data_dir or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="teahouse-")))
+            settings = Settings(data_dir=directory.absolute())
+            datadir.prepare(settings.data_dir)
+            server = await held.enter_async_context(own_server(settings.data_dir))
+            url = server.url
+        else:
+            settings = load(config=place.config, options={"data_dir": place.data_dir})
+        admin = _given(place.admin) if place.admin else await _hire(settings)
+        with ExitStack() as shown:
+            try:
+                await play_day(plan, url, admin, _stage(console, ledger, shown, quiet=quiet), ledger)
+            except ValueError as error:
+                raise click.UsageError(f"--url: {error}") from error
+    if server is not None and server.status != 0:
+        ledger.surprises.add(f"the server ended with {server.status}: {server.last_words}")
+    return close_books(ledger, perf_counter() - began)
+
+
+def _stage(console: Console, ledger: Ledger, shown: ExitStack, *, quiet: bool) -> Stage:
+    from teahouse.demo.stage import NoStage
+    from teahouse.demo.stage_rich import LiveStage, PlainStage
+
+    if quiet:
+        return NoStage()
+    if console.is_terminal and not console.is_dumb_terminal:
+        return shown.enter_context(LiveStage(console, ledger))
+    return PlainStage(console)
+
+
+def _given(username: str) -> Credentials:
+    from teahouse.demo import Credentials
+
+    if sys.stdin.isatty():
+        return Credentials(username, click.prompt(f"Password of {username}", hide_input=True, err=True))
+    given = sys.stdin.buffer.read(_MAX_PASSWORD_BYTES)
+    try:
+        return Credentials(username, given.decode().removesuffix("\n").removesuffix("\r"))
+    except UnicodeDecodeError as error:
+        raise click.UsageError("What came from standard input is not UTF-8 text.") from error
+
+
+async def _hire(settings: Settings) -> Credentials:
+    """A new admin in the configured database. Raises ``DemoFailed``, ``SettingsError``, ``DatabaseUnavailable``."""
+    from teahouse.accounts.accounts_sql import create_user
+    from teahouse.cli.database import opened, require_schema
+    from teahouse.clock import Clock
+    from teahouse.demo import Credentials, DemoFailed
+
+    place = "the configured database" if settings.database.url else str(settings.data_dir)
+    if not settings.database.url and not (settings.data_dir / "teahouse.db").is_file():
+        raise DemoFailed(f"There is no database in {place}; --data-dir names the directory that the server uses.")
+    username, password = f"demo-{secrets.token_hex(6)}", secrets.token_urlsafe(24)
+    async with opened(settings) as database:
+        await require_schema(database)
+        await create_user(
+            database, Clock(), username=username, password=password, role="admin", settings=settings.accounts
+        )
+    return Credentials(username, password, origin=place)
+
+
+def _tell(report: Report, console: Console, *, as_json: bool, svg: Path | None) -> None:
+    import msgspec
+
+    from teahouse.demo.table_rich import draw, show
+
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+    else:
+        show(console, report)
+    if svg is not None:
+        try:
+            svg.write_text(draw(report), encoding="utf-8")
+        except OSError as error:
+            raise click.UsageError(f"--svg: {svg} cannot be written ({error.strerror}).") from error

@@ -1,0 +1,253 @@
+"""The day from morning to evening. Every wait has an end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from time import perf_counter
+from typing import Any
+
+from teahouse.demo.answers import SaleSeen
+from teahouse.demo.api import Api, ServerClock, Surprise
+from teahouse.demo.buyer import Buyer
+from teahouse.demo.ledger import Kind, Late, Ledger, Probe
+from teahouse.demo.operator import DemoFailed, Operator
+from teahouse.demo.plan import Ending, Plan, endings, some
+from teahouse.demo.stage import Phase, Stage
+from teahouse.web.client import Client
+
+_LOOK_AT_BOOKS_SECONDS = 0.1
+# The clock is good to half a round trip; who comes before the start is told so and asks again.
+_AFTER_START_SECONDS = 0.02
+_LATE_PAYERS = 5
+_CATALOGUE = "/v1/products?limit=5"
+
+Step = Callable[[Buyer], Coroutine[Any, Any, None]]
+
+
+async def play(plan: Plan, client: Client, operator: Operator, stage: Stage, ledger: Ledger) -> None:
+    """Plays the day and writes down what is seen. The operator has logged in.
+
+    Raises ``Surprise`` where the shop cannot even be opened.
+    """
+    await _Day(plan, client, operator, stage, ledger).play()
+
+
+class _Day:
+    def __init__(self, plan: Plan, client: Client, operator: Operator, stage: Stage, ledger: Ledger) -> None:
+        self._plan = plan
+        self._operator = operator
+        self._stage = stage
+        self._ledger = ledger
+        self._clock = ServerClock()
+        # Names of their own, so that the day can be played again on the same database.
+        self._nonce = secrets.token_hex(4)
+        self._buyers = [
+            Buyer(number, f"tea{self._nonce}b{number}", part, api=Api(client, ledger), clock=self._clock, ledger=ledger)
+            for number, part in enumerate(plan.parts())
+        ]
+        self._present: list[Buyer] = []
+        self._evening = asyncio.Event()
+
+    async def play(self) -> None:
+        with self._phase(Phase.OPENING, 1):
+            product_id = await self._operator.offer()
+            self._stage.advance()
+        await self._morning()
+        sale_id = await self._operator.announce(product_id, self._plan)
+        async with self._watching_the_books():
+            sale = await self._before_the_sale(sale_id)
+            await self._rush(sale)
+            waiting = [buyer for buyer in self._present if buyer.reserved is None]
+            holding = [buyer for buyer in self._present if buyer.reserved is not None]
+            vanished = await self._paying_and_returns(sale, holding, waiting)
+            await self._pay_late(vanished)
+        await self._close(sale)
+
+    # --- morning ------------------------------------------------------------------------------------------------------
+
+    async def _morning(self) -> None:
+        await self._each(Phase.LOGIN, self._buyers, lambda buyer: buyer.log_in(self._nonce))
+        self._present = [buyer for buyer in self._buyers if buyer.api.token]
+        if not self._present:
+            why = (self._ledger.surprises.kept or ["none came"])[0]
+            raise DemoFailed(
+                f"No buyer could log in: {why}. The demo needs the sandbox that stands in for WeChat: see "
+                "TEAHOUSE_WECHAT__SANDBOX."
+            )
+        for buyer in self._present[:1]:
+            await self._probe(buyer.use_code_again(self._nonce), buyer.refresh(), buyer.forge())
+        await self._each(
+            Phase.CATALOGUE, self._present, lambda buyer: buyer.look("/v1/products?limit=5", Kind.CATALOGUE)
+        )
+
+    async def _before_the_sale(self, sale_id: str) -> SaleSeen:
+        path = f"/v1/sales/{sale_id}"
+        sale = await self._clock.read(self._operator.api, path)
+        early = [buyer for buyer in self._present if buyer.part.early]
+        await self._all(buyer.come_early(sale) for buyer in early)
+        await self._each(Phase.SALE, self._present, lambda buyer: buyer.look(path, Kind.SALE))
+        # The more often it is read the better the clock; the last look is the freshest.
+        sale = await self._clock.read(self._operator.api, path)
+        await asyncio.sleep(max(0.0, sale.starts_at.timestamp() + _AFTER_START_SECONDS - self._clock.now()))
+        return sale
+
+    # --- the sale -----------------------------------------------------------------------------------------------------
+
+    async def _rush(self, sale: SaleSeen) -> None:
+        async def buy(buyer: Buyer) -> None:
+            await buyer.rush(sale)
+            if buyer.reserved is not None:
+                await buyer.read_back()
+
+        asked, began = self._purchases(), perf_counter()
+        await self._each(Phase.RUSH, self._present, buy)
+        self._ledger.rush_seconds = perf_counter() - began
+        self._ledger.rush_purchases = self._purchases() - asked
+        books = await self._operator.books()
+        due = min((sold.reserved.pay_before.timestamp() for sold in self._ledger.sold.values()), default=0.0)
+        if self._ledger.refused["sold-out"] and self._clock.now() < due:
+            self._ledger.rush_books = books
+
+    def _purchases(self) -> int:
+        return len(self._ledger.seconds[Kind.PURCHASE])
+
+    async def _paying_and_returns(self, sale: SaleSeen, holding: list[Buyer], waiting: list[Buyer]) -> list[Buyer]:
+        """Those who hold something decide; those who wait look on and buy what returns. Returns who vanished."""
+        deadline = self._plan.pay_within_seconds + self._plan.patience_seconds
+        parts = list(zip(holding, endings(len(holding)), strict=True))
+        vanished = [buyer for buyer, ending in parts if ending is Ending.VANISHES]
+        await self._try_what_is_refused(sale, holding, waiting)
+        async with asyncio.TaskGroup() as group:
+            waiters = [group.create_task(self._safely(self._wait_for_more(buyer, sale, waiting))) for buyer in waiting]
+            with self._phase(Phase.PAYING, len(holding)):
+                await self._all(self._counted(buyer.finish(ending)) for buyer, ending in parts)
+            with self._phase(Phase.RETURNS, len(vanished)):
+                await self._until_settled(waiters, len(vanished), deadline)
+            self._evening.set()
+        self._ledger.unmet = sum(buyer.reserved is None for buyer in waiting)
+        return vanished
+
+    async def _try_what_is_refused(self, sale: SaleSeen, holding: list[Buyer], waiting: list[Buyer]) -> None:
+        few = [holding[index] for index in some(len(holding), 0.1)]
+        await self._all(buyer.use_key_for_another(sale.id) for buyer in few)
+        await self._all(buyer.want_more(sale.id) for buyer in few)
+        for spy, victim in zip([*waiting, *reversed(holding)], holding[:3], strict=False):
+            if spy is not victim and victim.reserved is not None:
+                order_id = victim.reserved.order_id
+                with self._written_down():
+                    self._ledger.probes += await spy.spy(order_id)
+
+    async def _wait_for_more(self, buyer: Buyer, sale: SaleSeen, waiting: list[Buyer]) -> None:
+        path = f"/v1/sales/{sale.id}"
+        pause = self._plan.look_again_seconds(len(waiting))
+        # Spread over the pause: a crowd that looks in step would be a crowd of our own making.
+        await self._pause(pause * buyer.number / self._plan.buyers)
+        while not self._evening.is_set():
+            seen = await buyer.api.get(Kind.SALE, path, SaleSeen)
+            if seen.remaining > 0 and await buyer.try_again(sale.id):
+                await buyer.read_back()
+                await buyer.finish(Ending.PAYS)
+                return
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._evening.wait(), seconds)
+
+    async def _until_settled(self, waiters: list[asyncio.Task[None]], vanished: int, seconds: float) -> None:
+        """Until nothing is reserved any more, and nothing is left or nobody waits for it."""
+        shown = 0
+        began = perf_counter()
+        while perf_counter() - began < seconds:
+            try:
+                books = await self._operator.books()
+            except Surprise as surprise:
+                self._ledger.surprises.add(str(surprise))
+                break
+            shown = self._show_returns(vanished - books.reserved, shown)
+            nobody_waits = all(waiter.done() for waiter in waiters)
+            if books.reserved == 0 and (books.remaining == 0 or nobody_waits):
+                return
+            await asyncio.sleep(_LOOK_AT_BOOKS_SECONDS)
+        self._ledger.in_time = False
+
+    def _show_returns(self, returned: int, shown: int) -> int:
+        for _ in range(shown, returned):
+            self._stage.advance()
+        return max(shown, returned)
+
+    # --- evening ------------------------------------------------------------------------------------------------------
+
+    async def _pay_late(self, vanished: list[Buyer]) -> None:
+        for buyer in vanished[:_LATE_PAYERS]:
+            with self._written_down():
+                before = await self._operator.books()
+                payment = await buyer.pay_late()
+                after = await self._operator.books()
+                self._ledger.late.append(Late(payment.state, before.remaining, after.remaining))
+
+    async def _close(self, sale: SaleSeen) -> None:
+        await self._each(Phase.CLOSING, self._present, lambda buyer: buyer.read_orders(sale.id))
+        self._ledger.books.append(await self._operator.books())
+
+    # --- everybody at once --------------------------------------------------------------------------------------------
+
+    async def _each(self, phase: Phase, buyers: list[Buyer], step: Step) -> None:
+        with self._phase(phase, len(buyers)):
+            await self._all(self._counted(step(buyer)) for buyer in buyers)
+
+    async def _counted(self, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await step
+        finally:
+            self._stage.advance()
+
+    async def _all(self, steps: Iterable[Coroutine[Any, Any, None]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(self._safely(step))
+
+    async def _safely(self, step: Coroutine[Any, Any, None]) -> None:
+        with self._written_down():
+            await step
+
+    async def _probe(self, *probes: Coroutine[Any, Any, Probe]) -> None:
+        for probe in probes:
+            with self._written_down():
+                self._ledger.probes.append(await probe)
+
+    @contextmanager
+    def _written_down(self) -> Iterator[None]:
+        """One buyer's bad luck is written down; the day goes on for the others."""
+        try:
+            yield
+        except Surprise as surprise:
+            self._ledger.surprises.add(str(surprise))
+
+    @contextmanager
+    def _phase(self, phase: Phase, total: int) -> Iterator[None]:
+        self._stage.begin(phase, total)
+        try:
+            yield
+        finally:
+            self._stage.end()
+
+    @asynccontextmanager
+    async def _watching_the_books(self) -> AsyncIterator[None]:
+        """Reads the reconciliation over and over, all through the sale."""
+
+        async def watch() -> None:
+            while True:
+                self._ledger.books.append(await self._operator.books())
+                await asyncio.sleep(_LOOK_AT_BOOKS_SECONDS)
+
+        watcher = asyncio.create_task(self._safely(watch()))
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)

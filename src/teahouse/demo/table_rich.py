@@ -1,0 +1,148 @@
+"""The closing table, for people."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from teahouse.demo.report import Report
+
+_REASONS = {
+    "sold-out": "nothing was left at that moment",
+    "sale-not-started": "asked before the sale had started",
+    "limit-reached": "asked for more than one buyer may have",
+    "idempotency-mismatch": "used a key again for another purchase",
+}
+_MOST_SHOWN = 5
+_DRAWN_WIDTH = 84
+
+
+def show(console: Console, report: Report) -> None:
+    """Prints the table."""
+    console.print(Group(*_parts(report)), highlight=False)
+
+
+def _parts(report: Report) -> Iterator[RenderableType]:
+    yield Text()
+    yield Text(
+        f"A mini-program's day: {report.buyers:,} buyers, {report.stock:,} items, {report.seconds:.1f} s", style="bold"
+    )
+    for title, table in (
+        ("What became of the stock", _stock(report)),
+        ("Who was refused, and why", _refusals(report)),
+        ("Asked twice", _doubles(report)),
+        ("How long buyers waited", _times(report)),
+        ("What was promised", _promises(report)),
+    ):
+        if table.row_count:
+            yield Text()
+            yield Text(title, style="bold cyan")
+            yield Padding(table, (0, 0, 0, 2))
+    yield Text()
+    yield _verdict(report)
+
+
+def _stock(report: Report) -> Table:
+    table = _table()
+    more = ", all of them" if report.sold == report.stock else ""
+    table.add_row("[green]sold[/]", f"[bold green]{report.sold:,}[/]", f"of {report.stock:,}{more}")
+    rush = f"{report.rush_purchases:,} purchases answered in {report.rush_seconds:.2f} s"
+    table.add_row("reserved in the rush", f"{report.bought_in_the_rush:,}", rush)
+    table.add_row("purchases a second", f"{report.purchases_per_second:,}", "each on disk before its answer")
+    table.add_row("returned", f"{report.expired + report.cancelled:,}", _returned(report))
+    table.add_row("sold again", f"{report.resold:,}", "to buyers who had waited")
+    if report.late_settled or report.late_refunded:
+        table.add_row("paid too late", f"{report.late_settled + report.late_refunded:,}", _late(report))
+    if report.remaining:
+        table.add_row("remaining", f"{report.remaining:,}", "nobody was left who wanted them")
+    if report.went_without:
+        table.add_row("went home without", f"{report.went_without:,}", "buyers, when the last item was sold")
+    shown = "unknown" if report.difference is None else f"{report.difference:,}"
+    style = "bold green" if report.difference == 0 else "bold red"
+    table.add_row("[bold]difference[/]", f"[{style}]{shown}[/]", f"in {report.looks_at_the_books:,} looks at the books")
+    return table
+
+
+def _returned(report: Report) -> str:
+    return f"{report.expired:,} not paid in time, {report.cancelled:,} cancelled"
+
+
+def _late(report: Report) -> str:
+    parts = []
+    if report.late_refunded:
+        parts.append(f"{report.late_refunded:,} to be refunded: sold to others meanwhile")
+    if report.late_settled:
+        parts.append(f"{report.late_settled:,} settled: stock was left")
+    return ", ".join(parts)
+
+
+def _refusals(report: Report) -> Table:
+    table = _table()
+    for slug, count in report.refused.items():
+        table.add_row(escape(slug), f"{count:,}", _REASONS.get(slug, ""))
+    for what, count in report.probes.items():
+        table.add_row(escape(what.lower()), f"{count:,}", "answered as it must be")
+    return table
+
+
+def _doubles(report: Report) -> Table:
+    table = _table()
+    for doubles in report.doubles:
+        style = "green" if doubles.alike == doubles.pairs else "bold red"
+        table.add_row(doubles.why.lower(), f"{doubles.pairs:,}", f"[{style}]{doubles.alike:,} answered alike[/]")
+    return table
+
+
+def _times(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    table.add_column("request")
+    for name in ("requests", "p50 ms", "p99 ms"):
+        table.add_column(name, justify="right")
+    for times in report.times:
+        table.add_row(times.kind, f"{times.requests:,}", f"{times.p50:,.1f}", f"{times.p99:,.1f}")
+    return table
+
+
+def _promises(report: Report) -> Table:
+    table = Table(box=None, show_header=False, show_edge=False, pad_edge=False)
+    for verdict in report.promises:
+        word = "[green]kept[/]" if verdict.kept else "[bold red]BROKEN[/]"
+        table.add_row(word, verdict.promise)
+        for how in verdict.broken[:_MOST_SHOWN]:
+            table.add_row("", f"[red]{escape(how)}[/]")
+        if len(verdict.broken) > _MOST_SHOWN:
+            table.add_row("", f"[red]and {len(verdict.broken) - _MOST_SHOWN:,} more[/]")
+    return table
+
+
+def _verdict(report: Report) -> Text:
+    if report.kept:
+        return Text(f"Every promise was kept. Difference {report.difference}.", style="bold green")
+    broken = [verdict.promise for verdict in report.promises if not verdict.kept]
+    return Text(f"Broken: {'; '.join(broken)}.", style="bold red")
+
+
+def _table() -> Table:
+    table = Table(box=None, show_header=False, show_edge=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim")
+    return table
+
+
+def draw(report: Report) -> str:
+    """The table as an SVG that fetches nothing."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        console = Console(record=True, width=_DRAWN_WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
+        show(console, report)
+    svg = console.export_svg(title="teahouse demo")
+    # Rich's template asks a server of fonts for its typeface; any monospaced one will do.
+    return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
