@@ -91,7 +91,9 @@ def test_a_header_without_a_bearer_token_asks_for_one(header):
     assert refused.value.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("rest", [b"", b" ", b"x", b"\xc3\xa9.\xc3\xa9.\xc3\xa9", b"a.b.c, Bearer a.b.c", b"x" * 1_000_000])
+@pytest.mark.parametrize(
+    "rest", [b"", b" ", b"x", b"\xc3\xa9.\xc3\xa9.\xc3\xa9", b"a.b.c, Bearer a.b.c", b"x" * 1_000_000]
+)
 def test_a_bad_token_is_told_from_a_missing_one(rest):
     with pytest.raises(AccessTokenInvalid) as refused:
         House().check(b"Bearer " + rest)

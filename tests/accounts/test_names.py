@@ -47,7 +47,8 @@ def test_names_that_mislead_or_do_not_fit_are_refused(name):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("Ada", "aDA"), ("straße", "STRASSE"), ("ａｄａ", "ada"), ("é", "e\u0301"), ("Σίσυφος", "σίσυφοσ")]
+    ("one", "other"),
+    [("Ada", "aDA"), ("straße", "STRASSE"), ("ａｄａ", "ada"), ("é", "e\u0301"), ("Σίσυφος", "σίσυφοσ")],
 )
 def test_names_that_differ_in_case_or_form_only_are_the_same(one, other):
     assert names.username_key(one) == names.username_key(other)

@@ -139,9 +139,7 @@ async def test_use_keeps_a_session_alive_before_it_is_written(accounts, clock):
     assert await accounts.sessions.refresh(tokens.refresh)
 
 
-async def test_use_that_was_written_keeps_a_session_alive_over_a_restart(
-    accounts, database, platform, settings, clock
-):
+async def test_use_that_was_written_keeps_a_session_alive_over_a_restart(accounts, database, platform, settings, clock):
     tokens = await log_in(accounts)
     clock.advance(800)
     caller(accounts, tokens)
@@ -166,9 +164,7 @@ async def test_no_session_lives_longer_than_thirty_days(database, platform, cloc
     await accounts.aclose()
 
 
-async def test_logging_out_refuses_the_token_at_once_and_after_a_restart(
-    accounts, database, platform, settings, clock
-):
+async def test_logging_out_refuses_the_token_at_once_and_after_a_restart(accounts, database, platform, settings, clock):
     tokens, other = await log_in(accounts), await log_in(accounts)
     me = caller(accounts, tokens)
     assert await accounts.sessions.end(me.user_id, me.session_id)

@@ -45,7 +45,9 @@ def forge(of: AccessTokens, *, header: dict | None = None, claims: dict | None =
     payload = {name: value for name, value in {**good_claims, **(claims or {})}.items() if name != without}
     signed = f"{part({**good_header, **(header or {})})}.{part(payload)}"
     key = of._signing.signs
-    signature = hmac.digest(key, signed.encode(), hashlib.sha256) if isinstance(key, bytes) else key.sign(signed.encode())
+    signature = (
+        hmac.digest(key, signed.encode(), hashlib.sha256) if isinstance(key, bytes) else key.sign(signed.encode())
+    )
     return f"{signed}.{part(signature)}"
 
 
@@ -202,7 +204,7 @@ def test_huge_numbers_are_refused_or_run_out(number):
             ours.verify(token)
         except AccessTokenInvalid:
             continue
-        assert claim == "iat" and number < 0 or number > START
+        assert (claim == "iat" and number < 0) or number > START
 
 
 @given(st.data())
