@@ -110,11 +110,10 @@ async def test_sweeps_of_other_parts_run_along_in_bounded_steps(accounts):
 
 async def test_a_round_that_fails_is_logged_and_the_next_one_comes(accounts, monkeypatch, caplog):
     monkeypatch.setattr(housekeeping, "_EVERY_SECONDS", 0)
-    rounds = 0
+    rounds: asyncio.Queue[None] = asyncio.Queue()
 
     async def broken() -> int:
-        nonlocal rounds
-        rounds += 1
+        rounds.put_nowait(None)
         raise ValueError("broken sweep")
 
     keeper = housekeeping.Housekeeping(
@@ -123,8 +122,8 @@ async def test_a_round_that_fails_is_logged_and_the_next_one_comes(accounts, mon
     with caplog.at_level(logging.ERROR):
         keeper.start()
         async with asyncio.timeout(5):
-            while rounds < 2:
-                await asyncio.sleep(0)
+            await rounds.get()
+            await rounds.get()
         await keeper.aclose()
         await keeper.aclose()
     assert "broken sweep" in caplog.text

@@ -22,7 +22,9 @@ def test_anything_else_is_no_token(text):
     assert RefreshToken.read(text) is None
 
 
-@pytest.mark.parametrize("twist", [lambda t: t + "=", lambda t: t[:-1], lambda t: "+" + t[1:], lambda t: "é" + t[1:]])
+@pytest.mark.parametrize(
+    "twist", [lambda t: t + "=", lambda t: t[:-1], lambda t: "+" + t[1:], lambda t: "é" + t[1:], lambda t: "!" + t[1:]]
+)
 def test_a_token_has_one_spelling(twist):
     assert RefreshToken.read(twist(RefreshToken.first(SESSION).text)) is None
 

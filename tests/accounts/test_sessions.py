@@ -4,11 +4,14 @@ import asyncio
 
 import msgspec
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
+from teahouse.accounts import sign_ins_sql
 from teahouse.accounts.accounts_sql import accounts_on
 from teahouse.accounts.login import Device
+from teahouse.accounts.refresh_tokens import RefreshToken
 from teahouse.accounts.tables_sql import sessions, users, wechat_identities
+from teahouse.batching import FlushFailed
 from teahouse.problems import (
     DatabaseUnavailable,
     RefreshTokenInvalid,
@@ -114,8 +117,6 @@ async def test_a_refresh_token_is_no_access_token_and_the_other_way_round(accoun
 async def test_knowing_a_session_id_is_not_enough_to_end_it(accounts):
     tokens = await log_in(accounts)
     session = caller(accounts, tokens).session_id
-    from teahouse.accounts.refresh_tokens import RefreshToken
-
     with pytest.raises(RefreshTokenInvalid):
         await accounts.sessions.refresh(RefreshToken.first(session).text)
     assert caller(accounts, tokens)
@@ -197,12 +198,18 @@ async def test_a_session_of_somebody_else_cannot_be_ended(accounts):
     assert caller(accounts, theirs)
 
 
-async def test_a_logout_whose_caller_has_gone_is_carried_out(accounts):
+async def test_a_logout_whose_caller_has_gone_is_carried_out(accounts, monkeypatch):
     tokens = await log_in(accounts)
     me = caller(accounts, tokens)
+    ending, store = asyncio.Event(), accounts.sessions._store.end
+
+    async def end(endings, now):
+        ending.set()
+        return await store(endings, now)
+
+    monkeypatch.setattr(accounts.sessions._store, "end", end)
     leaving = asyncio.create_task(accounts.sessions.end(me.user_id, me.session_id))
-    while not accounts.sessions.batchers[2].sizes.flushes:
-        await asyncio.sleep(0)
+    await ending.wait()
     leaving.cancel()
     await accounts.sessions.aclose()
     with pytest.raises(SessionEnded):
@@ -250,6 +257,47 @@ async def test_a_role_given_meanwhile_counts_from_the_next_refresh(accounts, dat
     renewed = await accounts.sessions.refresh(tokens.refresh)
     assert caller(accounts, renewed).role == "admin"
     assert renewed.user.role == "admin"
+
+
+async def test_two_nodes_that_meet_a_new_user_at_once_make_one_account(accounts, database, monkeypatch):
+    """The other node's row appears between the look and the insert; SQLite's one writer cannot show that by itself."""
+    known, met = sign_ins_sql._known, []
+
+    async def overtaken(connection, openids):
+        met.append(openids)
+        return {} if len(met) == 1 else await known(connection, openids)
+
+    first = await log_in(accounts, "ada")
+    monkeypatch.setattr(sign_ins_sql, "_known", overtaken)
+    second = await log_in(accounts, "ada")
+    assert len(met) == 2
+    assert second.user == first.user
+    assert await count(database, users) == 1
+
+
+async def test_a_flush_that_broke_is_a_fault_and_not_a_problem(accounts, monkeypatch):
+    async def broken(*_given, **_named):
+        raise ValueError("a mistake in the program")
+
+    monkeypatch.setattr(accounts.sessions._store, "sign_in", broken)
+    with pytest.raises(FlushFailed):
+        await log_in(accounts)
+
+
+async def test_a_deleted_account_ends_with_the_next_refresh(accounts, database):
+    tokens = await log_in(accounts)
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        await connection.execute(delete(sessions))
+        await connection.execute(delete(wechat_identities))
+        await connection.execute(delete(users))
+    with pytest.raises(RefreshTokenInvalid):
+        await accounts.sessions.refresh(tokens.refresh)
+    me = caller(accounts, tokens)
+    with pytest.raises(SessionEnded):
+        await accounts.me(me.user_id)
+    with pytest.raises(SessionEnded):
+        await accounts.change_me(me.user_id, nickname="x", avatar_url=None)
 
 
 async def test_the_database_alone_opens_nothing(accounts, database):
