@@ -18,6 +18,8 @@ from bench.outcome import OURS, Effort, Outcome
 from bench.peers import GIN, build_gin
 
 ROOT = Path(__file__).resolve().parents[1]
+# Not in /tmp: that may be memory, and a durable purchase must reach a disk.
+WORK = ROOT / "build" / "bench"
 NAMES = ("get", "post", "purchases", "startup")
 COMPARED = {"get": scenarios.JSON_GET, "post": scenarios.JSON_POST}
 
@@ -61,15 +63,13 @@ def _at_least_one(text: str) -> int:
 
 def _measure(names: Sequence[str], effort: Effort, console: Console) -> list[Outcome]:
     cores = two_cores()
-    # Not in /tmp: that may be memory, and a durable purchase must reach a disk.
-    work = ROOT / "build" / "bench"
-    work.mkdir(parents=True, exist_ok=True)
-    binaries = build_gin(work) if COMPARED.keys() & set(names) else {}
+    WORK.mkdir(parents=True, exist_ok=True)
+    binaries = build_gin(WORK) if COMPARED.keys() & set(names) else {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     outcomes: list[Outcome] = []
     with Progress(*columns, console=console, refresh_per_second=2) as progress:
         for name in names:
-            with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=work) as folder:
+            with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=WORK) as folder:
                 outcomes.append(_scenario(name, Path(folder), binaries, cores, effort, progress))
             progress.update(progress.task_ids[-1], completed=progress.tasks[-1].total, description=name)
     return outcomes
@@ -102,7 +102,7 @@ def _bar(progress: Progress, name: str, steps: int) -> Callable[[str], None]:
 def _write(outcomes: Sequence[Outcome], effort: Effort) -> None:
     docs = ROOT / "docs"
     docs.mkdir(exist_ok=True)
-    page = report.markdown(outcomes, describe(GIN), effort, datetime.now(UTC))
+    page = report.markdown(outcomes, describe(GIN, WORK), effort, datetime.now(UTC))
     (docs / "benchmarks.md").write_text(page)
     (docs / "benchmarks.svg").write_text(chart.svg(outcomes))
 

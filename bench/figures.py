@@ -17,6 +17,8 @@ class Sample:
     """User and system time of the server's whole process tree."""
     resident_bytes: int
     """Resident memory of the same tree, right after the round."""
+    others: float = 0.0
+    """Share of the two cores that neither the server nor the load used, but something else, 0 to 1."""
 
     @property
     def rate(self) -> float:

@@ -3,14 +3,18 @@
 import os
 import platform
 import subprocess
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 
 from bench.failures import BenchFailed
 
 PACKAGES = ("uvloop", "httptools", "msgspec", "SQLAlchemy", "aiosqlite", "PyJWT")
+SYNCS = 101
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +38,39 @@ def pinned(core: int, command: Sequence[str]) -> list[str]:
     return ["taskset", "--cpu-list", str(core), *command]
 
 
-def describe(go_peer: Path) -> dict[str, str]:
-    """Machine and versions, by name, in the order in which to print them."""
+def busy_seconds(cores: Cores) -> float:
+    """What the two cores have worked since the machine started, for whomever; time stolen by other guests included."""
+    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    ticks = {line[0]: [int(number) for number in line[1:9]] for line in lines if line[0].startswith("cpu")}
+    both = [ticks[f"cpu{core}"] for core in (cores.server, cores.load)]
+    # user nice system idle iowait irq softirq steal
+    return sum(sum(each) - each[3] - each[4] for each in both) / os.sysconf("SC_CLK_TCK")
+
+
+def describe(go_peer: Path, work: Path) -> dict[str, str]:
+    """Machine and versions, by name, in the order in which to print them; ``work`` is on the disk that is measured."""
     return {
         "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
         "kernel": f"{platform.system()} {platform.release()}",
+        "disk": f"{sync_ms(work):.2f} ms to write and sync 64 KiB (median of {SYNCS})",
         "Python": platform.python_version(),
         **{name: _package(name) for name in PACKAGES},
         "Go": _first_line(["go", "env", "GOVERSION"], go_peer).removeprefix("go"),
         "gin": _first_line(["go", "list", "-m", "-f", "{{.Version}}", "github.com/gin-gonic/gin"], go_peer),
         "wrk": _wrk_version(),
     }
+
+
+def sync_ms(folder: Path) -> float:
+    """Median milliseconds until 64 KiB have reached the disk: what a durable answer waits for at least."""
+    block, times = b"x" * 65_536, []
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        for _ in range(SYNCS):
+            begin = time.perf_counter()
+            file.write(block)
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - begin)
+    return median(times) * 1e3
 
 
 def _cpu_model() -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from bench.figures import Sample, Spread, cpu_ratio, p99_ratio, rate_ratio
 from bench.outcome import Effort, Outcome
+from bench.rounds import QUIET
 
 COLUMNS = ("server", "requests/s", "p50 ms", "p99 ms", "CPU µs", "busy", "MB", "throughput ×", "CPU ×", "p99 ×")
 MEASURED = 7
@@ -17,13 +18,14 @@ METHOD = (
     "The servers run in turn, A B C A B C …, each alone on one core; `wrk` has the other one. {rounds} rounds of "
     "{seconds:g} s after a warm-up. First every server is asked the same questions, right and wrong ones, and must "
     "give the same answers; a single unexpected answer, or one request missing in an access log, ends the run without "
-    "a table."
+    "a table. A round in which other programs used more than {quiet:.0%} of the two cores is measured again, as long as "
+    "that does not double the rounds; which rounds count is decided by that share alone."
 )
 READING = (
     "Figures are medians of the rounds; CPU is the server's user and system time per request. Ratios are Teahouse "
     "against the peer, taken round by round: median (least–greatest). Throughput × above 1: Teahouse answers more. "
     "CPU × above 1: it spends less. p99 × below 1: its slow answers come sooner. Busy is the share of its core that "
-    "the server used: well under 100 % something else set the limit."
+    "the server used: well under 100 % something else set the limit, the disk for instance."
 )
 
 
@@ -31,6 +33,18 @@ def rows(outcome: Outcome) -> list[tuple[str, ...]]:
     """One row a server, in the order of ``COLUMNS``."""
     ours, *peers = outcome.samples.items()
     return [(*_measured(*ours), "–", "–", "–"), *(_compared(ours[1], *peer) for peer in peers)]
+
+
+def disturbance(outcome: Outcome) -> str:
+    """A warning when the rounds that were kept were not quiet, else nothing."""
+    shares = [sample.others for samples in outcome.samples.values() for sample in samples]
+    if not shares or max(shares) <= QUIET:
+        return ""
+    loud = sum(share > QUIET for share in shares)
+    return (
+        f"In {loud} of {len(shares)} measurements other programs used more than {QUIET:.0%} of the two cores "
+        f"(up to {max(shares):.0%}): trust CPU ×, not throughput or p99."
+    )
 
 
 def show(console: Console, outcome: Outcome) -> None:
@@ -42,7 +56,7 @@ def show(console: Console, outcome: Outcome) -> None:
     if len(outcome.samples) > 1:
         ratios = [(row[0], *row[MEASURED:]) for row in rows(outcome)[1:]]
         console.print(_table(("Teahouse against", *COLUMNS[MEASURED:]), ratios))
-    for fact in outcome.facts:
+    for fact in _facts(outcome):
         console.print(f"  {fact}", highlight=False)
     for target in outcome.targets:
         style, word = ("green", "reached") if target.reached else ("red", "not reached")
@@ -74,7 +88,7 @@ def markdown(outcomes: Sequence[Outcome], machine: Mapping[str, str], effort: Ef
         "",
         "## How it is measured",
         "",
-        METHOD.format(rounds=effort.rounds, seconds=effort.seconds),
+        METHOD.format(rounds=effort.rounds, seconds=effort.seconds, quiet=QUIET),
         "",
         READING,
         "",
@@ -91,13 +105,17 @@ def markdown(outcomes: Sequence[Outcome], machine: Mapping[str, str], effort: Ef
     return "\n".join(lines) + "\n"
 
 
+def _facts(outcome: Outcome) -> list[str]:
+    return [fact for fact in (*outcome.facts, disturbance(outcome)) if fact]
+
+
 def _section(outcome: Outcome) -> list[str]:
     lines = [f"## {outcome.title}", "", outcome.does, ""]
     if outcome.samples:
         lines += ["| " + " | ".join(COLUMNS) + " |", "|---" + "|---:" * (len(COLUMNS) - 1) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows(outcome)]
         lines.append("")
-    lines += [f"- {fact}" for fact in outcome.facts]
+    lines += [f"- {fact}" for fact in _facts(outcome)]
     lines += [
         f"- Target, {'reached' if target.reached else '**not reached**'}: {target.text}." for target in outcome.targets
     ]

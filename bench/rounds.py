@@ -1,17 +1,27 @@
-"""One round: send the load, weigh the server over exactly that time."""
+"""Rounds: send the load, weigh the server over exactly that time, and prefer the rounds that nothing disturbed."""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
 
 from bench import load
 from bench.failures import BenchFailed
 from bench.figures import Sample
-from bench.machine import Cores
+from bench.machine import Cores, busy_seconds
 from bench.servers import Server
+
+QUIET = 0.05
+"""Share of the two cores that everything else may use in a round that counts as quiet."""
 
 
 def measure(server: Server, wanted: load.Load, cores: Cores) -> Sample:
     """Raises BenchFailed when an answer was refused or never came."""
-    before = server.cpu_seconds()
+    begin, server_before, wrk_before, all_before = (
+        time.monotonic(), server.cpu_seconds(), _wrk_seconds(), busy_seconds(cores)
+    )  # fmt: skip
     answered = load.run(wanted, core=cores.load)
-    spent = server.cpu_seconds() - before
+    spent = server.cpu_seconds() - server_before
+    others = busy_seconds(cores) - all_before - spent - (_wrk_seconds() - wrk_before)
     if answered.refused or answered.broken or not answered.requests:
         raise BenchFailed(
             f"{server.plan.name}: {answered.refused} refused and {answered.broken} broken "
@@ -24,4 +34,26 @@ def measure(server: Server, wanted: load.Load, cores: Cores) -> Sample:
         p99_ms=answered.p99_ms,
         cpu_seconds=spent,
         resident_bytes=server.resident_bytes(),
+        others=max(0.0, others / (time.monotonic() - begin) / 2),
     )
+
+
+def quietest(wanted: int, play: Callable[[int], Sequence[Sample]]) -> list[Sequence[Sample]]:
+    """Plays rounds 1, 2, … until ``wanted`` were quiet, but no more than twice as many; returns the quietest, in order.
+
+    ``play`` measures every server once. The choice looks at what others used, never at a result.
+    """
+    played: list[tuple[float, int, Sequence[Sample]]] = []
+    for number in range(1, 2 * wanted + 1):
+        samples = play(number)
+        played.append((max(sample.others for sample in samples), number, samples))
+        if sum(others <= QUIET for others, _, _ in played) == wanted:
+            break
+    kept = sorted(played, key=lambda each: each[0])[:wanted]
+    return [samples for _, _, samples in sorted(kept, key=lambda each: each[1])]
+
+
+def _wrk_seconds() -> float:
+    # wrk is the only child that ends during a round; servers are weighed from /proc while they live.
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -12,7 +12,7 @@ from bench.figures import Sample, p99_ratio, rate_ratio
 from bench.machine import Cores
 from bench.outcome import OURS, Effort, Outcome, Target
 from bench.peers import gin
-from bench.rounds import measure
+from bench.rounds import measure, quietest
 from bench.servers import Plan, Server, started
 
 DEFAULT = "gin.Default()"
@@ -85,15 +85,19 @@ def compare(
         servers = [stack.enter_context(started(plan, core=cores.server)) for plan in plans]
         sameness.check(servers, comparison.questions)
         logs = {server: AccessLog(server.plan.log) for server in servers if server.plan.log}
-        samples: dict[str, list[Sample]] = {server.plan.name: [] for server in servers}
         for server in servers:
             advance(f"warming up {server.plan.name}")
             _round(server, _load(comparison, server, effort.warm_up_seconds, folder), logs, cores)
-        for number in range(1, effort.rounds + 1):
+
+        def play(number: int) -> list[Sample]:
+            samples = []
             for server in servers:
                 advance(f"round {number}: {server.plan.name}")
-                sample = _round(server, _load(comparison, server, effort.seconds, folder), logs, cores)
-                samples[server.plan.name].append(sample)
+                samples.append(_round(server, _load(comparison, server, effort.seconds, folder), logs, cores))
+            return samples
+
+        rounds = quietest(effort.rounds, play)
+    samples = {plan.name: [each[place] for each in rounds] for place, plan in enumerate(plans)}
     return Outcome(comparison.title, comparison.does, samples, targets=_targets(samples))
 
 
@@ -106,7 +110,7 @@ def _targets(samples: dict[str, list[Sample]]) -> list[Target]:
 
 
 def steps(servers: int, effort: Effort) -> int:
-    """How often ``compare`` calls ``advance``."""
+    """How often ``compare`` calls ``advance`` on a quiet machine."""
     return servers * (effort.rounds + 1)
 
 

@@ -39,3 +39,9 @@ def test_the_chart_is_well_formed_and_has_a_bar_for_every_server():
     lengths = [float(bar.attrib["width"]) for bar in bars]
     assert len(lengths) == 2
     assert lengths[0] < lengths[1]
+
+
+def test_rounds_that_others_disturbed_are_named():
+    loud = Outcome("Loud", "what it does", {"Teahouse": [ROUND, replace(ROUND, others=0.4)]})
+    assert "1 of 2 measurements" in report.disturbance(loud)
+    assert report.disturbance(OUTCOME) == ""
