@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -17,14 +18,14 @@ PROBLEM_JSON = "application/problem+json"
 encode_json = msgspec.json.Encoder().encode
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-_FORBIDDEN = ("\r", "\n", "\0")
+_FORBIDDEN = re.compile(r"[\r\n\0]|[^\x00-\xff]")
 _BODILESS = frozenset((204, 304))
 
 
 class Response:
     """An answer with its bytes ready. ``headers`` come on top of those that every answer carries.
 
-    Raises ``ValueError`` where a header would break out of its line.
+    Raises ``ValueError`` where a header would break out of its line or holds what is not Latin-1 (RFC 9110 §5.5).
     """
 
     __slots__ = ("body", "content_type", "headers", "status")
@@ -42,8 +43,14 @@ class Response:
         self.content_type = content_type
         self.headers = dict(headers or {})
         for name, value in self.headers.items():
-            if any(character in name or character in value for character in _FORBIDDEN):
-                raise ValueError(f"header {name!r} holds a line break")
+            _check(name, value)
+        if content_type is not None:
+            _check("Content-Type", content_type)
+
+
+def _check(name: str, value: str) -> None:
+    if _FORBIDDEN.search(name) or _FORBIDDEN.search(value):
+        raise ValueError(f"header {name!r} holds a line break or is not Latin-1")
 
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -93,10 +100,12 @@ class Heads:
         return b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (prefix, len(body), request_id, body)
 
     def render(self, response: Response, request_id: bytes, *, close: bool, head_only: bool) -> bytes:
-        """Any answer."""
+        """Any answer. Raises ``ValueError`` where a header cannot be sent."""
         key = (response.status, response.content_type)
         prefix = self._prefixes.get(key) or self._prefix(*key)
         extra = "".join(f"{name.lower()}: {value}\r\n" for name, value in response.headers.items())
+        if extra.count("\n") != len(response.headers) or extra.count("\r") != len(response.headers):
+            raise ValueError("a header that was added later holds a line break")
         if close:
             extra += "connection: close\r\n"
         length = b"" if response.status in _BODILESS else b"%d\r\n" % len(response.body)
