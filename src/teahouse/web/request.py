@@ -50,8 +50,8 @@ class Request:
         self.origin = origin
         self.body = b""
         self.close = False
-        # Whether a JSON answer needs nothing beyond the usual head.
-        self.plain = True
+        # Whether a JSON answer needs nothing beyond the usual head and its body.
+        self.plain = method != "HEAD"
         self.params: Sequence[str] = ()
         self.work: list[Work] | None = None
         self._query: dict[str, list[str]] | None = None
@@ -63,7 +63,8 @@ class Request:
     def header(self, name: str) -> str | None:
         """The field's value by its case-insensitive name; None when absent."""
         value = self.headers.get(name.lower().encode("latin-1"))
-        return None if value is None else value.decode("latin-1")
+        # The parser leaves the spaces behind a value (RFC 9110 §5.5) to those who read it.
+        return None if value is None else value.decode("latin-1").strip(" \t")
 
     @property
     def query(self) -> dict[str, list[str]]:

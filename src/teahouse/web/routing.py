@@ -60,6 +60,7 @@ class Router:
         self._static: dict[str, dict[str, Route]] = {}
         self._root = _Node()
         self._routes: list[Route] = []
+        self._depth = 0
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)
@@ -72,6 +73,7 @@ class Router:
         if route.method in methods:
             raise ValueError(f"{route.method} {route.template} is there already")
         methods[route.method] = route
+        self._depth = max(self._depth, route.template.count("/"))
         self._routes.append(route)
 
     def find(self, path: str) -> tuple[dict[str, Route], Sequence[str]] | None:
@@ -82,8 +84,13 @@ class Router:
         methods = self._static.get(path)
         if methods is not None:
             return methods, ()
+        if path[:1] != "/":
+            return None
         segments = path[1:].split("/")
         if "%" in path:
+            if len(segments) > self._depth:
+                # Decoding a megabyte of segments would hold up everybody, and none of them leads anywhere.
+                return None
             segments = [_decode(segment) for segment in segments]
             methods = self._static.get("/" + "/".join(segments)) if "/" not in "".join(segments) else None
             if methods is not None:

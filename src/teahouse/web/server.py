@@ -12,8 +12,6 @@ import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-import httptools
-
 from teahouse.problems import BadRequest, MethodNotAllowed, NotFound, Problem
 from teahouse.web.accesslog import AccessLog, NullAccessLog
 from teahouse.web.connection import Connection
@@ -195,7 +193,7 @@ class Server:
         name = _METHOD_NAMES.get(method) or method.decode("latin-1")
         text = target.decode("latin-1")
         if text[:1] != "/":
-            text = _origin_form(target)
+            text = _origin_form(text)
         path, _, query = text.partition("?")
         request = Request(name, path, query, headers, origin)
         given = headers.get(b"x-request-id")
@@ -205,7 +203,7 @@ class Server:
         else:
             request.id = given
         if self.cors is not None:
-            request.plain = b"origin" not in headers
+            request.plain = request.plain and b"origin" not in headers
         request.route = self._route(request)
         return request
 
@@ -215,12 +213,15 @@ class Server:
         except BadRequest:
             return self._unreadable
         if found is None:
+            if request.method == "OPTIONS" and request.path == "*":
+                # RFC 9110 §9.3.7: the server as a whole.
+                request.state = ", ".join(sorted((*METHODS, "HEAD", "OPTIONS")))
+                return self._options
             return self._unknown
         methods, request.params = found
         route = methods.get(request.method)
         if route is not None:
             return route
-        request.plain = False
         if request.method == "HEAD" and "GET" in methods:
             return methods["GET"]
         request.state = allowed(methods)
@@ -233,14 +234,13 @@ def allowed(methods: dict[str, Route]) -> str:
     return ", ".join(sorted(names))
 
 
-def _origin_form(target: bytes) -> str:
-    """RFC 9112 §3.2: proxies send the absolute form, OPTIONS may send an asterisk."""
-    try:
-        url = httptools.parse_url(target)
-    except httptools.HttpParserInvalidURLError:
-        return ""
-    path = (url.path or b"").decode("latin-1")
-    return f"{path or '/'}?{url.query.decode('latin-1')}" if url.query else path
+def _origin_form(target: str) -> str:
+    """RFC 9112 §3.2: proxies send the absolute form, OPTIONS may send an asterisk; empty for any other form."""
+    _scheme, _, rest = target.partition("://")
+    if not rest or rest[0] in "/?":
+        return target if target == "*" else ""
+    end = min((place for place in (rest.find("/"), rest.find("?")) if place >= 0), default=len(rest))
+    return rest[end:] if rest[end : end + 1] == "/" else "/" + rest[end:]
 
 
 def _pseudo_route(name: str, answer: Any) -> Route:
