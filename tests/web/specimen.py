@@ -108,7 +108,7 @@ class Specimen:
         @app.get("/headers")
         def headers(
             key: Annotated[str, Header("Idempotency-Key")],
-            count: Annotated[int | None, msgspec.Meta(ge=0), Header("X-Count")] = None,
+            count: Annotated[Annotated[int, msgspec.Meta(ge=0)] | None, Header("X-Count")] = None,
         ) -> dict[str, Any]:
             return {"key": key, "count": count}
 

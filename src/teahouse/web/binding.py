@@ -11,13 +11,14 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from teahouse.problems import FieldError, NotFound, Problem, ValidationFailed
 from teahouse.web.background import Background
-from teahouse.web.body import body_reader
+from teahouse.web.body import body_reader, field_error
 from teahouse.web.request import Request
 from teahouse.web.routing import Handler, Route
 
@@ -26,9 +27,14 @@ Extract = Callable[[Request], Any]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Marks a parameter as a header: ``key: Annotated[str, Header("Idempotency-Key")]``."""
+    """Marks a parameter as a header: ``key: Annotated[str, Header("Idempotency-Key")]``.
+
+    ``expected`` tells callers to send it though the parameter has a default: where the handler itself says what is
+    wrong with a request that lacks it.
+    """
 
     name: str
+    expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,8 @@ class Source(StrEnum):
 class Parameter:
     """One parameter of a handler.
 
-    ``wire_name`` is what callers write; ``default`` is ``inspect.Parameter.empty`` where there is none.
+    ``wire_name`` is what callers write; ``default`` is ``inspect.Parameter.empty`` where there is none; ``expected`` is
+    that of its ``Header``.
     """
 
     name: str
@@ -71,6 +78,7 @@ class Parameter:
     source: Source
     type: Any
     default: Any
+    expected: bool = False
 
     @property
     def required(self) -> bool:
@@ -100,7 +108,9 @@ def read_signature(route: Route, providers: Mapping[Any, Provider]) -> Signature
     for name, declared in inspect.signature(handler).parameters.items():
         if declared.kind in (declared.VAR_POSITIONAL, declared.VAR_KEYWORD):
             raise TypeError(f"{handler.__qualname__}: *{name} cannot be bound")
-        parameters.append(_parameter(route, name, hints.get(name, str), declared.default, providers))
+        parameter = _parameter(route, name, hints.get(name, str), declared.default, providers)
+        _check_type(handler, parameter)
+        parameters.append(parameter)
     bound = {parameter.name for parameter in parameters if parameter.source is Source.PATH}
     if missing := set(route.parameter_names) - bound:
         raise TypeError(f"{handler.__qualname__}: {route.template} has {sorted(missing)}, the handler has not")
@@ -116,9 +126,30 @@ def compile_call(
     """The route's ``call(request)``, and whether it returns an awaitable."""
     extracts = [_extract(route, parameter, providers, background) for parameter in signature.parameters]
     waits = inspect.iscoroutinefunction(route.handler)
+    handler = _by_position(route.handler)
     if any(provider.waits for provider in signature.providers):
-        return _waiting_call(route.handler, extracts, signature, providers, waits=waits), True
-    return _direct_call(route.handler, extracts), waits
+        return _waiting_call(handler, extracts, signature, providers, waits=waits), True
+    return _direct_call(handler, extracts), waits
+
+
+def _check_type(handler: Handler, parameter: Parameter) -> None:
+    """Raises ``TypeError`` at start for a type that could not be decoded, instead of a fault at every request."""
+    if parameter.source in (Source.KERNEL, Source.PROVIDED):
+        return
+    try:
+        msgspec.json.Decoder(parameter.type)
+    except TypeError as error:
+        raise TypeError(f"{handler.__qualname__}: {parameter.name}: {error}") from error
+
+
+def _by_position(handler: Handler) -> Handler:
+    """The handler as one that takes keyword-only parameters by position too."""
+    declared = inspect.signature(handler).parameters.values()
+    names = [parameter.name for parameter in declared if parameter.kind is parameter.KEYWORD_ONLY]
+    if not names:
+        return handler
+    count = len(declared) - len(names)
+    return lambda *values: handler(*values[:count], **dict(zip(names, values[count:], strict=True)))
 
 
 def _direct_call(handler: Handler, extracts: list[Extract]) -> Handler:
@@ -165,8 +196,8 @@ def _parameter(route: Route, name: str, hint: Any, default: Any, providers: Mapp
         return Parameter(name, name, Source.PATH, hint, default)
     if header is not None:
         kept = tuple(mark for mark in marks if mark is not header)
-        plain = get_args(hint)[0]
-        return Parameter(name, header.name, Source.HEADER, Annotated[(plain, *kept)] if kept else plain, default)
+        kind = Annotated[(get_args(hint)[0], *kept)] if kept else get_args(hint)[0]
+        return Parameter(name, header.name, Source.HEADER, kind, default, header.expected)
     if hint in (Request, Background):
         return Parameter(name, name, Source.KERNEL, hint, default)
     if hint in providers:
@@ -207,7 +238,7 @@ def _from_path(index: int, kind: Any) -> Extract:
 
 def _from_query(parameter: Parameter) -> Extract:
     name, kind, default = parameter.wire_name, parameter.type, parameter.default
-    is_list = get_origin(kind) is list
+    is_list = _is_list(kind)
 
     def extract(request: Request) -> Any:
         values = request.query.get(name)
@@ -224,6 +255,16 @@ def _from_query(parameter: Parameter) -> Extract:
     return extract
 
 
+def _is_list(kind: Any) -> bool:
+    """Whether a type is a list, with a constraint or None beside it or without."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _is_list(get_args(kind)[0])
+    if origin in (Union, UnionType):
+        return any(_is_list(part) for part in get_args(kind))
+    return kind is list or origin is list
+
+
 def _from_header(parameter: Parameter) -> Extract:
     key = parameter.wire_name.lower().encode("latin-1")
     kind, default, pointer = parameter.type, parameter.default, f"header:{parameter.wire_name}"
@@ -234,7 +275,7 @@ def _from_header(parameter: Parameter) -> Extract:
             if parameter.required:
                 raise _invalid(pointer, "is missing")
             return default
-        text = value.decode("latin-1")
+        text = value.decode("latin-1").strip(" \t")
         return text if kind is str else _convert(text, kind, pointer)
 
     return extract
@@ -243,7 +284,10 @@ def _from_header(parameter: Parameter) -> Extract:
 def _convert(value: object, kind: Any, pointer: str) -> Any:
     try:
         return msgspec.convert(value, kind, strict=False)
-    except (msgspec.ValidationError, ValueError) as error:
+    except msgspec.ValidationError as error:
+        wrong = field_error(str(error), pointer)
+        raise _invalid(wrong.pointer, wrong.detail) from error
+    except ValueError as error:
         raise _invalid(pointer, str(error)) from error
 
 

@@ -13,6 +13,7 @@ from teahouse.web.request import Request
 
 _MAX_ERRORS = 50
 _PLACE = re.compile(r" - at `(?P<path>[^`]*)`$")
+_FIELD = re.compile(r"Object (?:(?P<missing>missing required)|contains unknown) field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -39,15 +40,16 @@ def body_reader(kind: Any) -> Callable[[Request], Any]:
 def _check_media_type(request: Request) -> None:
     if not request.body:
         raise MalformedJson("The body is empty; this address takes a JSON document.")
-    media_type, _, parameters = request.headers.get(b"content-type", b"").partition(b";")
+    media_type, *parameters = request.headers.get(b"content-type", b"").split(b";")
     media_type = media_type.strip().lower()
     if media_type != b"application/json" and not (
         media_type.startswith(b"application/") and media_type.endswith(b"+json")
     ):
         raise UnsupportedMediaType("The body must be sent with Content-Type: application/json.")
-    charset = parameters.strip().lower()
-    if charset.startswith(b"charset=") and charset[8:].strip(b'"') not in (b"utf-8", b"utf8", b"us-ascii"):
-        raise UnsupportedMediaType("JSON is UTF-8 (RFC 8259); leave the charset out or say utf-8.")
+    for parameter in parameters:
+        name, _, value = parameter.strip().lower().partition(b"=")
+        if name == b"charset" and value.strip(b'"') not in (b"utf-8", b"utf8", b"us-ascii"):
+            raise UnsupportedMediaType("JSON is UTF-8 (RFC 8259); leave the charset out or say utf-8.")
 
 
 def _errors(body: bytes, kind: Any, first: msgspec.ValidationError) -> list[FieldError]:
@@ -60,7 +62,7 @@ def _errors(body: bytes, kind: Any, first: msgspec.ValidationError) -> list[Fiel
             raise MalformedJson(f"The body is not valid JSON in UTF-8: {error}") from error
         if isinstance(document, dict):
             found = _field_errors(document, kind)
-    return found[:_MAX_ERRORS] or [_field_error(str(first))]
+    return found[:_MAX_ERRORS] or [field_error(str(first))]
 
 
 def _field_errors(document: dict[str, Any], kind: type[msgspec.Struct]) -> list[FieldError]:
@@ -75,7 +77,7 @@ def _field_errors(document: dict[str, Any], kind: type[msgspec.Struct]) -> list[
         try:
             msgspec.convert(document[name], field.type)
         except msgspec.ValidationError as error:
-            found.append(_field_error(str(error), pointer))
+            found.append(field_error(str(error), pointer))
     if kind.__struct_config__.forbid_unknown_fields:
         found += [
             FieldError(f"/{_escape(name)}", "is not a field of this document")
@@ -85,12 +87,17 @@ def _field_errors(document: dict[str, Any], kind: type[msgspec.Struct]) -> list[
     return found
 
 
-def _field_error(message: str, prefix: str = "") -> FieldError:
+def field_error(message: str, prefix: str = "") -> FieldError:
+    """msgspec's message as a place and what is wrong there; ``prefix`` is where the value itself stands."""
     place = _PLACE.search(message)
-    if place is None:
+    if place is not None:
+        prefix += "".join(f"/{_escape(key or index)}" for key, index in _STEP.findall(place["path"]))
+        message = message[: place.start()]
+    field = _FIELD.fullmatch(message)
+    if field is None:
         return FieldError(prefix, message)
-    steps = "".join(f"/{_escape(key or index)}" for key, index in _STEP.findall(place["path"]))
-    return FieldError(prefix + steps, message[: place.start()])
+    detail = "is missing" if field["missing"] else "is not a field of this document"
+    return FieldError(f"{prefix}/{_escape(field['name'])}", detail)
 
 
 def _escape(token: str) -> str:
