@@ -10,14 +10,18 @@ from msgspec import Meta
 from teahouse.accounts import Admin, Caller
 from teahouse.clock import Clock, to_milliseconds
 from teahouse.problems import (
+    DatabaseUnavailable,
     FieldError,
     IdempotencyKeyMissing,
     IdempotencyMismatch,
     LimitReached,
     NotFound,
     OrderNotCancellable,
+    OutcomeUnknown,
+    Overloaded,
     SaleEnded,
     SaleNotStarted,
+    ShuttingDown,
     SoldOut,
     StockNotReducible,
     TransactionReused,
@@ -56,6 +60,8 @@ Cursor = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="nextCursor o
 
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
 _REFUSALS = (SoldOut, LimitReached, SaleNotStarted, SaleEnded)
+_DATABASE = (DatabaseUnavailable,)
+_WRITTEN = (DatabaseUnavailable, Overloaded, OutcomeUnknown, ShuttingDown)
 
 
 def install(app: App, service: SalesService, *, clock: Clock, sandbox: bool) -> None:
@@ -69,7 +75,7 @@ def install(app: App, service: SalesService, *, clock: Clock, sandbox: bool) -> 
 
 
 def _install_products(app: App, service: SalesService) -> None:
-    @app.get("/v1/products", tags=("products",))
+    @app.get("/v1/products", tags=("products",), problems=_DATABASE)
     async def list_products(limit: Limit = 20, cursor: Cursor | None = None) -> ProductList:
         """Products, newest first."""
         # One more than asked for tells whether there is a next page.
@@ -77,17 +83,17 @@ def _install_products(app: App, service: SalesService) -> None:
         following = _next([each.id for each in found], limit)
         return ProductList([view_product(each) for each in found[:limit]], following)
 
-    @app.get("/v1/products/{id}", tags=("products",), problems=(NotFound,))
+    @app.get("/v1/products/{id}", tags=("products",), problems=(NotFound, *_DATABASE))
     async def get_product(id: Id) -> ProductView:  # noqa: A002 - the path's name
         """One product."""
         return view_product(await service.product(id))
 
-    @app.post("/v1/products", status=201, tags=("products",))
+    @app.post("/v1/products", status=201, tags=("products",), problems=_DATABASE)
     async def add_product(_admin: Admin, body: ProductBody) -> ProductView:
         """A new product."""
         return view_product(await service.add_product(_product(body)))
 
-    @app.put("/v1/products/{id}", tags=("products",), problems=(NotFound,))
+    @app.put("/v1/products/{id}", tags=("products",), problems=(NotFound, *_DATABASE))
     async def replace_product(_admin: Admin, id: Id, body: ProductBody) -> ProductView:  # noqa: A002 - the path's name
         """The product in full: what is left out becomes empty."""
         return view_product(await service.replace_product(id, _product(body)))
@@ -107,17 +113,17 @@ def _install_sales(app: App, service: SalesService, clock: Clock) -> None:
         """One sale, with what remains of it."""
         return view_sale(service.sale(id), clock.now_ms())
 
-    @app.post("/v1/sales", status=201, tags=("sales",))
+    @app.post("/v1/sales", status=201, tags=("sales",), problems=_WRITTEN)
     async def open_sale(_admin: Admin, body: SaleBody) -> SaleView:
         """A new sale of a product."""
         return view_sale(await service.open_sale(_sale(body)), clock.now_ms())
 
-    @app.put("/v1/sales/{id}/stock", tags=("sales",), problems=(NotFound, StockNotReducible))
+    @app.put("/v1/sales/{id}/stock", tags=("sales",), problems=(NotFound, StockNotReducible, *_WRITTEN))
     async def restock(_admin: Admin, id: Id, body: StockBody) -> SaleView:  # noqa: A002 - the path's name
         """The sale's stock as a whole, with what is reserved and sold."""
         return view_sale(await service.restock(id, body.stock), clock.now_ms())
 
-    @app.get("/v1/sales/{id}/reconciliation", tags=("sales",), problems=(NotFound,))
+    @app.get("/v1/sales/{id}/reconciliation", tags=("sales",), problems=(NotFound, *_WRITTEN))
     async def reconciliation(_admin: Admin, id: Id) -> ReconciliationView:  # noqa: A002 - the path's name
         """Where every unit is, and whether ledger, orders and payments agree."""
         return view_audit(await service.audit(id))
@@ -128,7 +134,7 @@ def _install_purchases(app: App, service: SalesService) -> None:
         "/v1/sales/{id}/purchases",
         status=202,
         tags=("sales",),
-        problems=(NotFound, IdempotencyKeyMissing, IdempotencyMismatch, *_REFUSALS),
+        problems=(NotFound, IdempotencyKeyMissing, IdempotencyMismatch, *_REFUSALS, *_WRITTEN),
     )
     async def purchase(
         caller: Caller,
@@ -141,26 +147,26 @@ def _install_purchases(app: App, service: SalesService) -> None:
 
 
 def _install_orders(app: App, service: SalesService) -> None:
-    @app.get("/v1/orders", tags=("orders",))
+    @app.get("/v1/orders", tags=("orders",), problems=_DATABASE)
     async def list_orders(caller: Caller, limit: Limit = 20, cursor: Cursor | None = None) -> OrderList:
         """The caller's orders, newest first."""
         found = await service.orders(caller.user_id, before=cursor, limit=limit + 1)
         following = _next([each.reservation.id for each in found], limit)
         return OrderList([view_order(each) for each in found[:limit]], following)
 
-    @app.get("/v1/orders/{id}", tags=("orders",), problems=(NotFound,))
+    @app.get("/v1/orders/{id}", tags=("orders",), problems=(NotFound, *_DATABASE))
     async def get_order(caller: Caller, id: Id) -> OrderView:  # noqa: A002 - the path's name
         """One of the caller's orders."""
         return view_order(await service.order(caller.user_id, id))
 
-    @app.post("/v1/orders/{id}/cancel", tags=("orders",), problems=(NotFound, OrderNotCancellable))
+    @app.post("/v1/orders/{id}/cancel", tags=("orders",), problems=(NotFound, OrderNotCancellable, *_WRITTEN))
     async def cancel_order(caller: Caller, id: Id) -> OrderView:  # noqa: A002 - the path's name
         """Gives an unpaid reservation back; its stock returns once."""
         return view_order(await service.cancel(caller.user_id, id))
 
 
 def _install_sandbox(app: App, service: SalesService) -> None:
-    @app.post("/v1/sandbox/payments", tags=("sandbox",), problems=(NotFound, TransactionReused))
+    @app.post("/v1/sandbox/payments", tags=("sandbox",), problems=(NotFound, TransactionReused, *_WRITTEN))
     async def pay(caller: Caller, body: SandboxPaymentBody) -> PaymentView:
         """Pays one of the caller's orders, as the platform would."""
         payment = await service.pay_in_sandbox(
