@@ -188,7 +188,7 @@ def _install_sessions(app: App, accounts: Accounts) -> None:
         return SessionsView([_session(session, caller) for session in live])
 
     @app.delete("/v1/auth/sessions/{id}", status=204, tags=_AUTH, problems=(NotFound, *_BUSY))
-    async def end_session(id: Id, caller: Caller) -> None:  # noqa: A002 — the path's name
+    async def end_session(caller: Caller, id: Id) -> None:  # noqa: A002 — the path's name
         """Log one of the caller's devices out."""
         if not await accounts.sessions.end(caller.user_id, id):
             raise NotFound
@@ -206,13 +206,13 @@ def _install_profiles(app: App, accounts: Accounts) -> None:
         return _user(await accounts.me(caller.user_id))
 
     @app.put("/v1/me", tags=_USERS, problems=(DatabaseUnavailable,))
-    async def change_me(body: ProfileChange, caller: Caller) -> UserView:
+    async def change_me(caller: Caller, body: ProfileChange) -> UserView:
         """Change the caller's nickname or picture."""
         changed = await accounts.change_me(caller.user_id, nickname=body.nickname, avatar_url=body.avatar_url)
         return _user(changed)
 
     @app.get("/v1/users/{id}", tags=_USERS, problems=(NotFound, DatabaseUnavailable))
-    async def user(id: Id, caller: Caller) -> PublicUserView:  # noqa: A002 — the path's name
+    async def user(caller: Caller, id: Id) -> PublicUserView:  # noqa: A002 — the path's name
         """The public part of anybody's account."""
         found = await accounts.user(id)
         view = PublicUserView(found.id, found.nickname, found.avatar_url)
