@@ -61,7 +61,7 @@ class Api:
                     raise Surprise(f"{method} {path}: {error}") from error
                 last, pause = str(error), 0.1
             else:
-                self._ledger.seconds[kind].append(answer.seconds)
+                self._ledger.answered(kind, answer.seconds, perf_counter())
                 if answer.status not in _BUSY:
                     return answer
                 last, pause = f"{answer.status}", _retry_after(answer.headers)

@@ -220,7 +220,8 @@ class Buyer:
         if slug(answer) == "order-not-cancellable" and self._may_have_expired():
             return
         order = read(answer, OrderSeen, 200)
-        self._ledger.probes.append(Probe("A cancelled order", "cancelled", order.status))
+        if order.status != "cancelled":
+            raise Surprise(f"a cancelled order is {order.status}")
 
     def _may_have_expired(self) -> bool:
         # A machine that is very busy may take longer than a reservation lasts.

@@ -105,7 +105,7 @@ class _Day:
 
         asked, began = self._purchases(), perf_counter()
         await self._each(Phase.RUSH, self._present, buy)
-        self._ledger.rush_seconds = perf_counter() - began
+        self._ledger.rush_seconds = self._ledger.latest.get(Kind.PURCHASE, began) - began
         self._ledger.rush_purchases = self._purchases() - asked
         books = await self._operator.books()
         due = min((sold.reserved.pay_before.timestamp() for sold in self._ledger.sold.values()), default=0.0)

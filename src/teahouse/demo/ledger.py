@@ -61,11 +61,16 @@ class Twins(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Something that must be refused (or work) in one way only."""
+    """Something tried on purpose, the answer it must get and the one it got: a status and a problem's slug."""
 
     what: str
     wanted: str
     got: str
+
+    @property
+    def slug(self) -> str:
+        """The problem it got, empty where there was none."""
+        return self.got.partition(" ")[2]
 
 
 class Sold(msgspec.Struct, frozen=True):
@@ -122,6 +127,12 @@ class Ledger:
         self.unreadable = Mishaps()
         self.surprises = Mishaps()
         self.seconds: defaultdict[Kind, array[float]] = defaultdict(lambda: array("d"))
+        self.latest: dict[Kind, float] = {}
+
+    def answered(self, kind: Kind, seconds: float, moment: float) -> None:
+        """A request took that long; ``moment`` is a ``perf_counter`` of now."""
+        self.seconds[kind].append(seconds)
+        self.latest[kind] = moment
 
     def accepted(self, buyer: int, reserved: Reserved, *, resold: bool) -> None:
         """A purchase was answered with 202."""

@@ -29,7 +29,10 @@ class Doubles(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel"):
-    """The day in figures. ``difference`` is the last reconciliation's, None where the books were never seen."""
+    """The day in figures. ``refused`` counts by problem.
+
+    ``difference`` is that of the last reconciliation, None where the books were never seen.
+    """
 
     buyers: int
     stock: int
@@ -44,9 +47,8 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     went_without: int
     rush_purchases: int
     rush_seconds: float
-    purchases_per_second: float
+    purchases_per_second: int
     refused: dict[str, int]
-    probes: dict[str, int]
     doubles: list[Doubles]
     late_settled: int
     late_refunded: int
@@ -79,8 +81,7 @@ def close_books(ledger: Ledger, seconds: float) -> Report:
         rush_purchases=ledger.rush_purchases,
         rush_seconds=round(rush, 3),
         purchases_per_second=round(ledger.rush_purchases / rush) if rush else 0,
-        refused=dict(ledger.refused.most_common()),
-        probes=dict(Counter(probe.what for probe in ledger.probes if probe.got == probe.wanted)),
+        refused=dict((ledger.refused + Counter(probe.slug for probe in ledger.probes if probe.slug)).most_common()),
         doubles=_doubles(ledger),
         late_settled=sum(late.state == "settled" for late in ledger.late),
         late_refunded=sum(late.state == "refund-due" for late in ledger.late),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
+from io import StringIO
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -18,8 +18,11 @@ from teahouse.demo.report import Report
 _REASONS = {
     "sold-out": "nothing was left at that moment",
     "sale-not-started": "asked before the sale had started",
-    "limit-reached": "asked for more than one buyer may have",
+    "limit-reached": "wanted more than one buyer may have",
     "idempotency-mismatch": "used a key again for another purchase",
+    "not-found": "reached for somebody else's order",
+    "wechat-code-invalid": "used a login code a second time",
+    "access-token-invalid": "forged an access token",
 }
 _MOST_SHOWN = 5
 _DRAWN_WIDTH = 84
@@ -55,16 +58,18 @@ def _stock(report: Report) -> Table:
     more = ", all of them" if report.sold == report.stock else ""
     table.add_row("[green]sold[/]", f"[bold green]{report.sold:,}[/]", f"of {report.stock:,}{more}")
     rush = f"{report.rush_purchases:,} purchases answered in {report.rush_seconds:.2f} s"
-    table.add_row("reserved in the rush", f"{report.bought_in_the_rush:,}", rush)
-    table.add_row("purchases a second", f"{report.purchases_per_second:,}", "each on disk before its answer")
-    table.add_row("returned", f"{report.expired + report.cancelled:,}", _returned(report))
-    table.add_row("sold again", f"{report.resold:,}", "to buyers who had waited")
+    table.add_row("reserved in the rush", _count(report.bought_in_the_rush), rush)
+    table.add_row(
+        "purchases a second", _count(report.purchases_per_second), "accepted ones on disk before their answer"
+    )
+    table.add_row("returned", _count(report.expired + report.cancelled), _returned(report))
+    table.add_row("sold again", _count(report.resold), "to buyers who had waited")
     if report.late_settled or report.late_refunded:
-        table.add_row("paid too late", f"{report.late_settled + report.late_refunded:,}", _late(report))
+        table.add_row("paid too late", _count(report.late_settled + report.late_refunded), _late(report))
     if report.remaining:
-        table.add_row("remaining", f"{report.remaining:,}", "nobody was left who wanted them")
+        table.add_row("remaining", _count(report.remaining), "nobody was left who wanted them")
     if report.went_without:
-        table.add_row("went home without", f"{report.went_without:,}", "buyers, when the last item was sold")
+        table.add_row("went home without", _count(report.went_without), "buyers, when the last item was sold")
     shown = "unknown" if report.difference is None else f"{report.difference:,}"
     style = "bold green" if report.difference == 0 else "bold red"
     table.add_row("[bold]difference[/]", f"[{style}]{shown}[/]", f"in {report.looks_at_the_books:,} looks at the books")
@@ -87,9 +92,7 @@ def _late(report: Report) -> str:
 def _refusals(report: Report) -> Table:
     table = _table()
     for slug, count in report.refused.items():
-        table.add_row(escape(slug), f"{count:,}", _REASONS.get(slug, ""))
-    for what, count in report.probes.items():
-        table.add_row(escape(what.lower()), f"{count:,}", "answered as it must be")
+        table.add_row(escape(slug), _count(count), _REASONS.get(slug, ""))
     return table
 
 
@@ -97,7 +100,7 @@ def _doubles(report: Report) -> Table:
     table = _table()
     for doubles in report.doubles:
         style = "green" if doubles.alike == doubles.pairs else "bold red"
-        table.add_row(doubles.why.lower(), f"{doubles.pairs:,}", f"[{style}]{doubles.alike:,} answered alike[/]")
+        table.add_row(doubles.why.lower(), _count(doubles.pairs), f"[{style}]{doubles.alike:,} answered alike[/]")
     return table
 
 
@@ -107,7 +110,7 @@ def _times(report: Report) -> Table:
     for name in ("requests", "p50 ms", "p99 ms"):
         table.add_column(name, justify="right")
     for times in report.times:
-        table.add_row(times.kind, f"{times.requests:,}", f"{times.p50:,.1f}", f"{times.p99:,.1f}")
+        table.add_row(times.kind, _count(times.requests), f"[bold]{times.p50:,.1f}[/]", f"[bold]{times.p99:,.1f}[/]")
     return table
 
 
@@ -130,6 +133,10 @@ def _verdict(report: Report) -> Text:
     return Text(f"Broken: {'; '.join(broken)}.", style="bold red")
 
 
+def _count(number: int) -> str:
+    return f"[bold]{number:,}[/]"
+
+
 def _table() -> Table:
     table = Table(box=None, show_header=False, show_edge=False, pad_edge=False)
     table.add_column()
@@ -140,9 +147,10 @@ def _table() -> Table:
 
 def draw(report: Report) -> str:
     """The table as an SVG that fetches nothing."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=_DRAWN_WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
-        show(console, report)
+    console = Console(
+        record=True, width=_DRAWN_WIDTH, file=StringIO(), force_terminal=True, color_system="truecolor", no_color=False
+    )
+    show(console, report)
     svg = console.export_svg(title="teahouse demo")
     # Rich's template asks a server of fonts for its typeface; any monospaced one will do.
     return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
