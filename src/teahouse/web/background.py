@@ -41,7 +41,7 @@ class Background:
 
         Raises ``Overloaded`` where too much is waiting already, ``ShuttingDown`` where the server is stopping.
         """
-        self._worker.admit(len(self._pieces) + 1)
+        self._worker.admit()
         self._pieces.append(Work(run, hand_back, name))
 
 
@@ -52,6 +52,7 @@ class BackgroundWorker:
         self._limit = limit
         self._tasks: dict[asyncio.Task[None], Work] = {}
         self._stopping = False
+        self._admitted = 0
         self.finished = 0
         self.handed_back = 0
 
@@ -64,15 +65,21 @@ class BackgroundWorker:
         """Takes work, also after an ``aclose``."""
         self._stopping = False
 
-    def admit(self, more: int) -> None:
-        """Raises where ``more`` further pieces cannot be taken."""
+    def admit(self) -> None:
+        """Keeps room for one piece, which is then started or released. Raises where it cannot be taken."""
         if self._stopping:
             raise ShuttingDown
-        if len(self._tasks) + more > self._limit:
+        if len(self._tasks) + self._admitted >= self._limit:
             raise Overloaded(f"{self._limit} pieces of background work are running already")
+        self._admitted += 1
+
+    def release(self, pieces: list[Work]) -> None:
+        """Drops work that was admitted and will not start."""
+        self._admitted -= len(pieces)
 
     def start(self, pieces: list[Work]) -> None:
         """Starts work that was admitted."""
+        self._admitted -= len(pieces)
         for piece in pieces:
             task = asyncio.get_running_loop().create_task(self._run(piece), name=piece.name)
             self._tasks[task] = piece

@@ -250,6 +250,7 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
+                self._drop_work(request)
                 self._transport.abort()
                 raise
             # Not this handler was cancelled but something it waited for.
@@ -305,7 +306,7 @@ class Connection(asyncio.Protocol):
         return response.status, len(response.body), data
 
     def _translate(self, request: Request, error: BaseException) -> Response:
-        request.work = None
+        self._drop_work(request)
         if not isinstance(error, Problem):
             _log.error("%s %s failed, request %s", request.method, request.path, request.id.decode(), exc_info=error)
             error = InternalError()
@@ -316,6 +317,11 @@ class Connection(asyncio.Protocol):
         except ValueError as fault:
             _log.exception("a problem could not be told, request %s", request.id.decode(), exc_info=fault)
             return problem_response(InternalError(), request.path)
+
+    def _drop_work(self, request: Request) -> None:
+        if request.work:
+            self._server.background.release(request.work)
+            request.work = None
 
     def _next(self) -> None:
         while self._queue and not self._busy and not self._paused and not self._transport.is_closing():
