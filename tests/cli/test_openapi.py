@@ -20,3 +20,9 @@ def test_the_document_holds_no_trace_of_this_machine(spawn, place: Path):
     text = spawn("openapi").stdout
     assert str(place) not in text
     assert str(Path.home()) not in text
+
+
+def test_a_purchase_is_said_to_need_its_key(spawn):
+    purchase = json.loads(spawn("openapi").stdout)["paths"]["/v1/sales/{id}/purchases"]["post"]
+    (key,) = (each for each in purchase["parameters"] if each["name"] == "Idempotency-Key")
+    assert key["required"] is True

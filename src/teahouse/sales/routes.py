@@ -140,7 +140,7 @@ def _install_purchases(app: App, service: SalesService) -> None:
         caller: Caller,
         id: str,  # noqa: A002 - the path's name
         body: PurchaseBody,
-        key: Annotated[str | None, Header("Idempotency-Key")] = None,
+        key: Annotated[str | None, Header("Idempotency-Key", expected=True)] = None,
     ) -> ReservedView:
         """Reserves stock for the caller; the same Idempotency-Key and body get the same answer."""
         return view_reserved(await service.purchase(caller.user_id, id, _checked_key(key), body.quantity))

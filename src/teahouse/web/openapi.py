@@ -104,7 +104,7 @@ def _parameter(parameter: Parameter, schema: dict[str, Any]) -> dict[str, Any]:
     described = {
         "name": parameter.wire_name,
         "in": parameter.source.value,
-        "required": parameter.source is Source.PATH or parameter.required,
+        "required": parameter.source is Source.PATH or parameter.required or parameter.expected,
         "schema": schema,
     }
     if not parameter.required and parameter.default is not None and isinstance(parameter.default, str | int | float):
