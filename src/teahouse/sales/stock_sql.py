@@ -139,9 +139,9 @@ class SqlStockLedger:
 
     async def expire_due(self) -> int:
         """Returns every reservation whose time to pay is over to stock; how many these were."""
-        total = 0
-        while (due := self._book.next_due()) is not None and due <= self._clock.now_ms():
-            expired: int = await self.batcher.submit(Expire(EXPIRE_AT_ONCE))
+        total, expired = 0, 1
+        while expired and (due := self._book.next_due()) is not None and due <= self._clock.now_ms():
+            expired = await self.batcher.submit(Expire(EXPIRE_AT_ONCE))
             total += expired
         self._book.tidy(self._clock.now_ms())
         return total
