@@ -146,11 +146,12 @@ def test_no_file_is_longer_than_can_be_read_in_one_go():
 
 
 def test_no_test_sleeps():
-    """Between two looks at a condition with a deadline a test may pause, so a pause stands in a ``while``."""
+    """Between two looks at a condition with a deadline a test may pause, so a pause stands in a loop."""
     sleepers = []
     for path in sources(ROOT / "tests"):
         module = tree(path)
-        polling = {id(inner) for loop in ast.walk(module) if isinstance(loop, ast.While) for inner in ast.walk(loop)}
+        loops = (node for node in ast.walk(module) if isinstance(node, ast.While | ast.For))
+        polling = {id(inner) for loop in loops for inner in ast.walk(loop)}
         sleepers += [
             f"{path.relative_to(ROOT)}:{node.lineno}"
             for node in ast.walk(module)

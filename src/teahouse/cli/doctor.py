@@ -17,7 +17,7 @@ _WORDS = {State.GOOD: "ok", State.ODD: "look", State.BROKEN: "mend"}
 _COLOURS = {State.GOOD: "green", State.ODD: "yellow", State.BROKEN: "bold red"}
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Say what is wrong, and what to mend.")
 @options.config
 @options.data_dir
 def command(config: Path | None, data_dir: Path | None) -> None:

@@ -13,7 +13,7 @@ _NAME = "__NAME__"
 _WITH_NAME = ("app.py", "README.md", "project.config.json", "miniprogram/app.json")
 
 
-@click.command("init")
+@click.command("init", short_help="Make a new app in a directory of its own.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def command(directory: Path) -> None:
     """Make a new app in DIR: routes of its own, settings, a README and a mini-program that logs in and buys.

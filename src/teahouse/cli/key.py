@@ -14,7 +14,7 @@ from teahouse.settings_sources import load
 
 @click.group("key")
 def command() -> None:
-    """The keys that sign tokens."""
+    """Change the key that signs tokens."""
 
 
 @command.command()

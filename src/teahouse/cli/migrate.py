@@ -17,7 +17,7 @@ from teahouse.settings_sources import load
 @options.config
 @options.data_dir
 def command(config: Path | None, data_dir: Path | None) -> None:
-    """Bring the database's schema up to date. ``serve`` does the same at its start."""
+    """Bring the database's schema up to date. The server does the same at its start."""
     asyncio.run(_migrate(load(config=config, options={"data_dir": data_dir})))
 
 

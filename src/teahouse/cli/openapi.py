@@ -15,7 +15,7 @@ from teahouse.settings import Secret
 from teahouse.settings_sources import load
 
 
-@click.command("openapi")
+@click.command("openapi", short_help="Print the interface as OpenAPI 3.1.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
 @options.config
 def command(target: str | None, config: Path | None) -> None:

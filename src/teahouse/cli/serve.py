@@ -31,7 +31,7 @@ _TOO_TALKATIVE = ("alembic", "httpx")
 _CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
-@click.command("serve")
+@click.command("serve", short_help="Serve Teahouse, or an app of your own.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
 @options.config
 @options.data_dir

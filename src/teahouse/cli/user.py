@@ -21,7 +21,7 @@ _MAX_PASSWORD_BYTES = 4096
 
 @click.group("user")
 def command() -> None:
-    """The accounts."""
+    """Make accounts."""
 
 
 @command.command()
