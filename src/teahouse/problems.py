@@ -236,6 +236,12 @@ class UsernameTaken(Problem):
     status = 409
 
 
+class PasswordTooEasy(Problem):
+    """The password is the username, which is the first thing anybody would try. Choose another."""
+
+    status = 409
+
+
 class TooManyLogins(Problem):
     """Too many logins failed for this name or from this address. Wait as long as Retry-After says, then try again."""
 

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teahouse.accounts import names
-from teahouse.problems import ValidationFailed
+from teahouse.problems import PasswordTooEasy, ValidationFailed
 
 
-@pytest.mark.parametrize("name", ["ada", "Ada.Lovelace-1815", "张三", "李_四9", "Ярослав", "श्री", "x" * 64, "42"])
-def test_names_of_every_script_are_allowed(name):
-    assert names.username(name) == unicodedata.normalize("NFKC", name)
+@pytest.mark.parametrize("name", ["ada", "Ada.Lovelace-1815", "张三", "李_四9", "x" * 64, "42", "a_"])
+def test_names_in_latin_and_chinese_are_allowed_as_they_are(name):
+    assert names.username(name) == name == unicodedata.normalize("NFKC", name)
 
 
 @pytest.mark.parametrize(
@@ -21,19 +21,22 @@ def test_names_of_every_script_are_allowed(name):
         "",
         "a",
         "x" * 65,
+        "x" * 1_000_000,
         " ada",
         "a da",
         "-ada",
+        "_ada",
         "ada.",
+        "ada\n",
         "ada\x00",
-        "ada\u200b",  # zero width space
+        "ad\u200ba",  # zero width space
         "a\u202eda",  # right-to-left override
         "ad\ufe0fa",  # variation selector
         "\u3164\u3164\u3164",  # Hangul filler: a letter that shows nothing
-        "\u0301ada",  # begins with a combining mark
-        "ада\u0061",  # Cyrillic with a Latin a
+        "ада",  # Cyrillic, looks like Latin
+        "ａｄａ",  # full width
+        "adá",
         "ada😀",
-        "\ufdfa" * 8,  # short, but long once normalised
         "a/b",
         "a@b",
         "a<b>",
@@ -61,29 +64,25 @@ def test_a_key_always_exists_and_fits_its_column(text):
     assert "\0" not in key
 
 
-@given(st.text(min_size=2, max_size=64))
-def test_an_allowed_name_keeps_its_key(text):
-    try:
-        name = names.username(text)
-    except ValidationFailed:
-        return
-    assert names.username_key(name) == names.username_key(text)
+@given(st.from_regex(names.USERNAME, fullmatch=True))
+def test_an_allowed_name_is_its_own_form_and_fits_its_column(name):
     assert names.username(name) == name
-    assert len(names.username_key(name)) < 255
+    assert names.username_key(name) == name.casefold()
+    assert len(name) <= 64
 
 
 def test_a_password_is_the_same_from_every_keyboard():
-    assert names.password("pa\u0301ssword", name="ada").encode() == names.presented_password("p\u00e1ssword")
+    assert names.password("pa\u0301ssword", name="ada") == names.presented_password("p\u00e1ssword")
 
 
-@pytest.mark.parametrize("password", ["short", "x" * 129, "correct-horse\ud800"])
-def test_passwords_that_are_too_short_too_long_or_no_text_are_refused(password):
+@pytest.mark.parametrize("password", ["short", "x" * 129])
+def test_passwords_that_are_too_short_or_too_long_are_refused(password):
     with pytest.raises(ValidationFailed):
         names.password(password, name="ada")
 
 
 def test_the_username_is_no_password():
-    with pytest.raises(ValidationFailed):
+    with pytest.raises(PasswordTooEasy):
         names.password("ADA-Lovelace", name="ada-lovelace")
 
 
@@ -91,12 +90,14 @@ def test_whatever_was_typed_can_be_hashed():
     assert names.presented_password("\ud800")
 
 
-@pytest.mark.parametrize("nickname", ["小明", " Ada ", "👩‍💻", "a"])
+@pytest.mark.parametrize("nickname", ["小明", "Ada Lovelace", "👩‍💻", "a", "Ярослав é"])
 def test_nicknames_may_be_what_people_use(nickname):
-    assert names.nickname(nickname) == nickname.strip()
+    assert names.nickname(nickname) == nickname
 
 
-@pytest.mark.parametrize("nickname", ["", "   ", "x" * 65, "a\nb", "a\u202eb", "a\x00b"])
+@pytest.mark.parametrize(
+    "nickname", ["", "   ", " Ada", "Ada ", "x" * 65, "a\n", "a\nb", "a\u202eb", "a\x00b", "\u3164"]
+)
 def test_nicknames_that_hide_something_are_refused(nickname):
     with pytest.raises(ValidationFailed):
         names.nickname(nickname)
@@ -104,7 +105,14 @@ def test_nicknames_that_hide_something_are_refused(nickname):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "https://cdn.example.com/a.png?x=1", "http://127.0.0.1:8000/v1/files/1/content", "/v1/files/1/content"],
+    [
+        "",
+        "/",
+        "https://cdn.example.com/a.png?x=1",
+        "https://e.com:8443#a",
+        "http://127.0.0.1:8000/v1/files/1/content",
+        "/v1/files/1/content",
+    ],
 )
 def test_avatars_are_on_the_web(url):
     assert names.avatar_url(url) == url
@@ -120,6 +128,8 @@ def test_avatars_are_on_the_web(url):
         "https://user:pw@example.com/",
         "https://",
         "https://[::1",
+        "https://e.com/\n",
+        "https:///path",
         "a b",
         "https://例え.jp/",
         "ftp://example.com/a",

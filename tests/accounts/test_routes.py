@@ -168,7 +168,7 @@ async def test_a_hostile_user_agent_is_a_label_or_a_bad_request(client, user_age
 
 async def test_a_profile_is_read_and_changed_in_part(client):
     tokens = await log_in(client)
-    changed = await client.put("/v1/me", json={"nickname": " 小明 "}, headers=bearer(tokens))
+    changed = await client.put("/v1/me", json={"nickname": "小明"}, headers=bearer(tokens))
     assert changed.status == 200
     assert changed.json()["nickname"] == "小明"
     await client.put("/v1/me", json={"avatarUrl": "https://cdn.example.com/a.png"}, headers=bearer(tokens))

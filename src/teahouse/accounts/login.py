@@ -150,7 +150,7 @@ async def _create(
         # Saves the cost of a hash; two at the same moment are told apart when the second is added.
         raise UsernameTaken
     async with passwords.turn():
-        password_hash = await passwords.hash(secret.encode())
+        password_hash = await passwords.hash(secret)
     user = _new_user(clock, name, role)
     await users.add(user, username=name, password_hash=password_hash)
     return user

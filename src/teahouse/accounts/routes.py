@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from teahouse.accounts import names
 from teahouse.accounts.login import Device
 from teahouse.accounts.model import Admin, Caller, Role, Session, User
 from teahouse.accounts.service import Accounts
@@ -21,6 +22,7 @@ from teahouse.problems import (
     Forbidden,
     NotFound,
     Overloaded,
+    PasswordTooEasy,
     RefreshTokenInvalid,
     RefreshTokenReused,
     SessionEnded,
@@ -38,6 +40,10 @@ from teahouse.problems import (
 from teahouse.web import App, Request
 
 Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+# Checked by names.py, which says what is wrong in better words than a pattern.
+Username = Annotated[str, Meta(extra_json_schema={"pattern": names.USERNAME, "minLength": 2, "maxLength": 64})]
+Nickname = Annotated[str, Meta(extra_json_schema={"pattern": names.NICKNAME, "minLength": 1, "maxLength": 64})]
+AvatarUrl = Annotated[str, Meta(extra_json_schema={"pattern": names.AVATAR_URL, "maxLength": names.AVATAR_URL_LENGTH})]
 
 _AUTH = ("auth",)
 _USERS = ("users",)
@@ -52,10 +58,10 @@ class WechatLogin(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class Registration(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """A username of 2 to 64 letters, digits and ``_ - .``, and a password of 8 to 128 characters."""
+    """A username and a password; a name in another case is the same name."""
 
-    username: Annotated[str, Meta(min_length=1, max_length=256)]
-    password: Annotated[str, Meta(min_length=1, max_length=1024)]
+    username: Username
+    password: Annotated[str, Meta(min_length=names.PASSWORD_LENGTHS[0], max_length=names.PASSWORD_LENGTHS[1])]
 
 
 class PasswordLogin(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -74,8 +80,8 @@ class Refresh(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 class ProfileChange(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What is left out stays as it is; an empty ``avatarUrl`` takes the picture away."""
 
-    nickname: Annotated[str, Meta(max_length=256)] | None = None
-    avatar_url: Annotated[str, Meta(max_length=1024)] | None = None
+    nickname: Nickname | None = None
+    avatar_url: AvatarUrl | None = None
 
 
 class UserView(msgspec.Struct, rename="camel"):
@@ -152,7 +158,12 @@ def _install_logins(app: App, accounts: Accounts) -> None:
         """Log in with a code from wx.login; the first time makes an account."""
         return _tokens(await accounts.login.wechat(body.code, _device(request)))
 
-    @app.post("/v1/auth/register", status=201, tags=_AUTH, problems=(UsernameTaken, TooManyRegistrations, *_BUSY))
+    @app.post(
+        "/v1/auth/register",
+        status=201,
+        tags=_AUTH,
+        problems=(UsernameTaken, PasswordTooEasy, TooManyRegistrations, *_BUSY),
+    )
     async def register(body: Registration, request: Request) -> TokensView:
         """Make an account with a username and password, and log in."""
         return _tokens(await accounts.login.register(body.username, body.password, _device(request)))

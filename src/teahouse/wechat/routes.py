@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from teahouse.clock import to_datetime
 from teahouse.problems import DatabaseUnavailable
 from teahouse.web import App
 from teahouse.wechat.sandbox import SandboxWechat
 
+# Codes that clients make up may hold other names; checked by sandbox.py.
+Name = Annotated[
+    str, Meta(extra_json_schema={"pattern": r"^[A-Za-z0-9_.\u4e00-\u9fff]{1,64}$", "minLength": 1, "maxLength": 64})
+]
+
 
 class CodeRequest(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """Who the code is to log in as."""
 
-    name: str
+    name: Name
 
 
 class CodeView(msgspec.Struct, rename="camel"):
