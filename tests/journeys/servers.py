@@ -21,7 +21,7 @@ _PAUSE_SECONDS = 0.01
 
 
 class Running:
-    """A server that is ready. ``url`` has no slash at its end; its files are in ``directory``, its truth in ``data``."""
+    """A server that is ready. ``url`` has no slash at its end; its files are in ``directory`` and ``data`` below it."""
 
     def __init__(self, process: subprocess.Popen[bytes], directory: Path, said_before: int) -> None:
         self.process = process

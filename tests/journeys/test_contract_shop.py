@@ -112,8 +112,8 @@ async def test_lists_come_in_pages_without_gaps_or_repeats(boss: Person, nobody:
     "query",
     [
         "limit=0", "limit=101", "limit=-1", "limit=abc", "limit=", "limit=1.5", "limit=9" + "9" * 30,
-        "limit=%EF%BC%91", "limit=1&limit=2", "cursor=", "cursor=abc", "cursor=../x", "cursor=%00", "cursor=" + "A" * 32,
-        "cursor=" + "0" * 31, "cursor=" + "0" * 33, "cursor=%27%20OR%201=1--",
+        "limit=%EF%BC%91", "limit=1&limit=2", "cursor=", "cursor=abc", "cursor=../x", "cursor=%00",
+        "cursor=" + "A" * 32, "cursor=" + "0" * 31, "cursor=" + "0" * 33, "cursor=%27%20OR%201=1--",
     ],
 )  # fmt: skip
 async def test_a_page_that_cannot_be_is_refused(buyer: Person, path: str, query: str):

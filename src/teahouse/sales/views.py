@@ -30,7 +30,10 @@ Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="32 hex character
 Price = Annotated[int, Meta(ge=0, le=MAX_PRICE, description="fen")]
 Units = Annotated[int, Meta(ge=1, le=MAX_STOCK)]
 Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with a time zone, between 2000 and 2200")]
-Image = Annotated[str, Meta(pattern=r"^(https?://|/)\S*$", max_length=2048)]
+# Not every database keeps a null character in a text.
+Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=10_000)]
+Title = Annotated[str, Meta(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", max_length=200)]
+Image = Annotated[str, Meta(pattern=r"^(https?://|/)[^\s\x00]*$", max_length=2048)]
 
 _EARLIEST_YEAR, _LATEST_YEAR = 2000, 2200
 
@@ -38,9 +41,9 @@ _EARLIEST_YEAR, _LATEST_YEAR = 2000, 2200
 class ProductBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """A product in full: what is left out is empty."""
 
-    name: Annotated[str, Meta(pattern=r"\S", max_length=200)]
+    name: Title
     price: Price
-    description: Annotated[str, Meta(max_length=10_000)] = ""
+    description: Text = ""
     images: Annotated[list[Image], Meta(max_length=20)] = []
 
 
