@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import chart, purchases, report, scenarios, startup
+from bench import chart, purchases, readme, report, scenarios, startup
 from bench.failures import BenchFailed
 from bench.load import require_wrk
 from bench.machine import Cores, describe, two_cores
@@ -47,7 +47,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=_at_least_one, default=5, help="rounds a server (default 5)")
     parser.add_argument("--seconds", type=_at_least_one, default=5, help="seconds a round (default 5)")
     parser.add_argument("--scenario", choices=NAMES, action="append", help="only this one; may be given again")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.svg")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.* and the READMEs")
     options = parser.parse_args()
     if options.write and options.scenario:
         parser.error("--write publishes a whole run: leave --scenario away")
@@ -105,6 +105,7 @@ def _write(outcomes: Sequence[Outcome], effort: Effort) -> None:
     page = report.markdown(outcomes, describe(GIN, WORK), effort, datetime.now(UTC))
     (docs / "benchmarks.md").write_text(page)
     (docs / "benchmarks.svg").write_text(chart.svg(outcomes))
+    readme.refresh()
 
 
 if __name__ == "__main__":
