@@ -88,7 +88,7 @@ def _field_errors(document: dict[str, Any], kind: type[msgspec.Struct]) -> list[
 
 
 def field_error(message: str, prefix: str = "") -> FieldError:
-    """msgspec's message as a place and what is wrong there; ``prefix`` is where the value itself stands."""
+    """A message of msgspec as a place and what is wrong there; ``prefix`` is where the value itself stands."""
     place = _PLACE.search(message)
     if place is not None:
         prefix += "".join(f"/{_escape(key or index)}" for key, index in _STEP.findall(place["path"]))

@@ -20,19 +20,25 @@ class Cors:
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)
 
-    def decorate(self, request: Request, response: Response) -> None:
-        """Adds the fields that let the asking page read the answer, and the preflight's."""
+    def decorate(self, request: Request, response: Response) -> Response:
+        """The response with the fields that let the asking page read it, and the preflight's.
+
+        The response itself stays as it is: a handler may return the same one again and again, to other pages.
+        """
         origin = request.header("origin")
         if origin is None:
-            return
-        response.headers["Vary"] = "Origin"
-        if "*" not in self._origins and origin not in self._origins:
-            return
-        response.headers["Access-Control-Allow-Origin"] = "*" if "*" in self._origins else origin
-        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
-        if request.method == "OPTIONS" and request.header("access-control-request-method") is not None:
-            response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "GET")
-            asked = request.header("access-control-request-headers")
-            if asked is not None:
-                response.headers["Access-Control-Allow-Headers"] = asked
-            response.headers["Access-Control-Max-Age"] = str(_MAX_AGE_SECONDS)
+            return response
+        fields = {"Vary": ", ".join(filter(None, (response.headers.get("Vary"), "Origin")))}
+        if "*" in self._origins or origin in self._origins:
+            fields["Access-Control-Allow-Origin"] = "*" if "*" in self._origins else origin
+            fields["Access-Control-Expose-Headers"] = _EXPOSED
+            method = request.header("access-control-request-method")
+            if request.method == "OPTIONS" and method is not None:
+                fields |= self._preflight(request, response.headers.get("Allow", method))
+        headers = {**response.headers, **fields}
+        return Response(response.status, response.body, content_type=response.content_type, headers=headers)
+
+    def _preflight(self, request: Request, methods: str) -> dict[str, str]:
+        fields = {"Access-Control-Allow-Methods": methods, "Access-Control-Max-Age": str(_MAX_AGE_SECONDS)}
+        asked = request.header("access-control-request-headers")
+        return fields if asked is None else {**fields, "Access-Control-Allow-Headers": asked}

@@ -140,8 +140,7 @@ class Server:
             for connection in list(self._connections):
                 try:
                     connection.sweep(self.tick, _TICK_SECONDS)
-                except Exception:
-                    # Without ticks no deadline would hold any more, for anybody.
+                except Exception:  # the other connections' deadlines must hold
                     _log.exception("a connection's deadlines could not be kept")
                     self._connections.discard(connection)
                     connection.abort()
@@ -182,6 +181,11 @@ class Server:
     def _handled(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._ended.set()
+
+    def body_limit(self, request: Request) -> int:
+        """How many bytes of body the request may have."""
+        limit = request.route.max_body
+        return self.limits.body_bytes if limit is None else limit
 
     def new_request_id(self) -> bytes:
         """Unique in this process and, by its random half, among processes."""
