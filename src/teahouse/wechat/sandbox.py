@@ -20,6 +20,9 @@ from teahouse.wechat.errors import CODE_UNKNOWN, CODE_USED, problem_of
 from teahouse.wechat.platform import WechatIdentity
 from teahouse.wechat.sandbox_codes import LIFE_MS, Claim, SandboxCodes
 
+# What a code is issued for; codes that clients make up may hold any other visible name, too.
+ISSUED_NAME = r"^[A-Za-z0-9_.\u4e00-\u9fff]{1,64}$"
+_ISSUED_NAME = re.compile(ISSUED_NAME)
 _NAME = re.compile(r"[^-\s]{1,64}")
 _CODE = re.compile(r"sandbox-(?P<name>[^-]+)-(?P<nonce>[!-~]{1,128})")
 _ERROR = re.compile(r"sandbox-error-(?P<errcode>-?[0-9]{1,6})-[!-~]{1,128}")
@@ -58,8 +61,8 @@ class SandboxWechat:
 
     async def issue(self, name: str) -> IssuedCode:
         """A code for ``name``, as ``wx.login`` gives one; raises ``ValidationFailed`` for a name no code can hold."""
-        if not _allowed(name):
-            detail = "must be 1 to 64 visible characters, no hyphen among them, and not the word error"
+        if name == "error" or _ISSUED_NAME.fullmatch(name) is None:
+            detail = "must be 1 to 64 Latin letters, digits, Chinese characters, _ or ., and not the word error"
             raise ValidationFailed(errors=[FieldError("/name", detail)])
         now = self._clock.now_ms()
         code = f"sandbox-{name}-{secrets.token_urlsafe(16)}"
