@@ -18,8 +18,8 @@ METHOD = (
     "The servers run in turn, A B C A B C …, each alone on one core; `wrk` has the other one. {rounds} rounds of "
     "{seconds:g} s after a warm-up. First every server is asked the same questions, right and wrong ones, and must "
     "give the same answers; a single unexpected answer, or one request missing in an access log, ends the run without "
-    "a table. A round in which other programs used more than {quiet:.0%} of the two cores is measured again, as long as "
-    "that does not double the rounds; which rounds count is decided by that share alone."
+    "a table. A round in which other programs used more than {quiet:.0%} of the two cores is measured again, as long "
+    "as that does not double the rounds; which rounds count is decided by that share alone."
 )
 READING = (
     "Figures are medians of the rounds; CPU is the server's user and system time per request. Ratios are Teahouse "
