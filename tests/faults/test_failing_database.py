@@ -197,9 +197,7 @@ async def test_an_unforeseen_mistake_in_a_rule_puts_the_batch_back(shop, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr("teahouse.sales.decisions.Decisions._cancel", mistaken)
-        answers = await asyncio.gather(
-            shop.buy(sale, ANN), shop.service.cancel(ANN, "f" * 32), return_exceptions=True
-        )
+        answers = await asyncio.gather(shop.buy(sale, ANN), shop.service.cancel(ANN, "f" * 32), return_exceptions=True)
         assert all(isinstance(answer, Exception) for answer in answers)
     assert (await shop.tally(sale)).remaining == 5
     await shop.buy(sale, ANN)
