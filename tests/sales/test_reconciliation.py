@@ -69,7 +69,7 @@ async def test_an_oversold_sale_is_left_to_a_person_and_sells_no_more(shop):
     await shop.sql("UPDATE orders SET quantity = 3")
     kinds = {kind for kind, _, _, _ in await found(shop)}
     assert kinds == {"reserved-differs", "oversold"}
-    repaired = dict((kind, done) for kind, _, _, done in await found(shop, repair=True))
+    repaired = {kind: done for kind, _, _, done in await found(shop, repair=True)}
     assert repaired == {"reserved-differs": True, "oversold": False}
     await shop.restart()
     assert shop.service.sale(sale.sale.id).remaining == 0
