@@ -7,7 +7,7 @@ from itertools import count
 
 from teahouse.demo.answers import OrderPage, OrderSeen, PaymentSeen, Reserved, SaleSeen, Tokens
 from teahouse.demo.api import Api, ServerClock, Surprise, read, reply, slug
-from teahouse.demo.ledger import Ask, Kind, Ledger, Probe, Twins
+from teahouse.demo.ledger import Ask, Kind, Ledger, Probe, Reply, Twins
 from teahouse.demo.plan import LIMIT_PER_BUYER, Ending, Manner, Part
 from teahouse.web.client import Answer
 
@@ -26,6 +26,7 @@ class Buyer:
         self.api = api
         self.reserved: Reserved | None = None
         self.key = ""
+        self._accepted: Reply | None = None
         self._name = name
         self._clock = clock
         self._ledger = ledger
@@ -76,7 +77,8 @@ class Buyer:
         """Asks before the start, where there is still time for it."""
         if self._clock.now() > sale.starts_at.timestamp() - _CLOCK_DOUBT_SECONDS:
             return
-        answer = await self._ask(sale.id, self._new_key(), 1)
+        self.key = self._new_key()
+        answer = await self._ask(sale.id, self.key, 1)
         if self._clock.now() < sale.starts_at.timestamp() - _CLOCK_DOUBT_SECONDS or answer.status != 202:
             self._noted(Ask.EARLY, answer)
         else:
@@ -96,8 +98,15 @@ class Buyer:
 
     async def try_again(self, sale_id: str) -> bool:
         """Asks for what has returned; True when it worked."""
-        self._noted(Ask.WAITING, await self._ask(sale_id, self._new_key(), 1))
+        self.key = self._new_key()
+        self._noted(Ask.WAITING, await self._ask(sale_id, self.key, 1))
         return self.reserved is not None
+
+    async def ask_again(self, sale_id: str) -> None:
+        """The accepted purchase once more, as a mini-program does that was closed and opened again."""
+        assert self._accepted is not None
+        again = await self._ask(sale_id, self.key, 1)
+        self._ledger.twins.append(Twins("Accepted, asked again later", self._accepted, reply(again)))
 
     async def use_key_for_another(self, sale_id: str) -> None:
         """The key of the accepted purchase, with another body."""
@@ -155,7 +164,7 @@ class Buyer:
         reserved = read(answer, Reserved, 202)
         self._ledger.accepted(self.number, reserved, resold=ask is Ask.WAITING)
         if ask in (Ask.RUSH, Ask.WAITING):
-            self.reserved = reserved
+            self.reserved, self._accepted = reserved, reply(answer)
         else:
             self._ledger.wrong_refusals.add(f"asked {ask}: accepted")
 

@@ -120,7 +120,7 @@ class _Day:
         deadline = self._plan.pay_within_seconds + self._plan.patience_seconds
         parts = list(zip(holding, endings(len(holding)), strict=True))
         vanished = [buyer for buyer, ending in parts if ending is Ending.VANISHES]
-        await self._try_what_is_refused(sale, holding, waiting)
+        await self._try_the_rules(sale, holding, waiting)
         async with asyncio.TaskGroup() as group:
             waiters = [group.create_task(self._safely(self._wait_for_more(buyer, sale, waiting))) for buyer in waiting]
             with self._phase(Phase.PAYING, len(holding)):
@@ -131,8 +131,9 @@ class _Day:
         self._ledger.unmet = sum(buyer.reserved is None for buyer in waiting)
         return vanished
 
-    async def _try_what_is_refused(self, sale: SaleSeen, holding: list[Buyer], waiting: list[Buyer]) -> None:
+    async def _try_the_rules(self, sale: SaleSeen, holding: list[Buyer], waiting: list[Buyer]) -> None:
         few = [holding[index] for index in some(len(holding), 0.1)]
+        await self._all(buyer.ask_again(sale.id) for buyer in few)
         await self._all(buyer.use_key_for_another(sale.id) for buyer in few)
         await self._all(buyer.want_more(sale.id) for buyer in few)
         for spy, victim in zip([*waiting, *reversed(holding)], holding[:3], strict=False):

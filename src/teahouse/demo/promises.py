@@ -84,11 +84,15 @@ def _asked_twice_answered_alike(ledger: Ledger) -> Iterator[str]:
 
 
 def _limit_per_buyer(ledger: Ledger) -> Iterator[str]:
+    # Nobody buys again after a reservation of theirs has returned, so that all of a buyer's units count together.
+    accepted: Counter[int] = Counter()
+    for sold in ledger.sold.values():
+        accepted[sold.buyer] += sold.reserved.quantity
     held: Counter[int] = Counter()
     for buyer, order in ledger.orders.values():
         if order.status in (PAID, RESERVED):
             held[buyer] += order.quantity
-    for buyer, quantity in held.items():
+    for buyer, quantity in (accepted | held).items():
         if quantity > ledger.limit:
             yield f"buyer {buyer} has {quantity}, {ledger.limit} are allowed"
 

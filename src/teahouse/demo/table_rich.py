@@ -139,7 +139,7 @@ def _count(number: int) -> str:
 
 def _table() -> Table:
     table = Table(box=None, show_header=False, show_edge=False, pad_edge=False)
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True)
     table.add_column(style="dim")
     return table
