@@ -60,6 +60,12 @@ def test_no_other_token_opens_it_and_no_other_session():
         unseal(sealed[:-1] + bytes([sealed[-1] ^ 1]), under=token)
 
 
+def test_a_token_shows_nothing_of_itself_in_a_log():
+    token = RefreshToken.first(SESSION)
+    for part in (token.text, repr(token.secret), repr(token.family)):
+        assert part not in repr(token)
+
+
 def test_what_is_stored_holds_nothing_of_the_token():
     token = RefreshToken.first(SESSION)
     successor = token.successor()

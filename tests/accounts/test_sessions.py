@@ -55,6 +55,12 @@ async def test_the_old_token_gives_the_same_successor_within_the_grace(accounts,
     assert (await accounts.sessions.refresh(second.refresh)).refresh != second.refresh
 
 
+async def test_tokens_show_nothing_of_themselves_in_a_log(accounts):
+    tokens = await log_in(accounts)
+    assert tokens.access not in repr(tokens)
+    assert tokens.refresh not in repr(tokens)
+
+
 async def test_many_who_refresh_at_once_get_one_successor(accounts):
     first = await log_in(accounts)
     pairs = await asyncio.gather(*(accounts.sessions.refresh(first.refresh) for _ in range(50)))

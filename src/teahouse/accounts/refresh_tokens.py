@@ -43,6 +43,9 @@ class RefreshToken(NamedTuple):
         # Base64 has spare bits at the end: only one spelling is the token.
         return token if token.text == text else None
 
+    def __repr__(self) -> str:
+        return f"RefreshToken(session_id={self.session_id!r}, …)"
+
     @property
     def text(self) -> str:
         """The token as the client keeps it."""

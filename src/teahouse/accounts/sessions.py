@@ -51,6 +51,9 @@ class Tokens(NamedTuple):
     expires_in: int
     user: User
 
+    def __repr__(self) -> str:
+        return f"Tokens(user={self.user.id!r}, …)"
+
 
 class Sessions:
     """Opens, refreshes, lists and ends sessions."""
