@@ -17,6 +17,7 @@ Call = TypeVar("Call")
 Result = TypeVar("Result")
 
 SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_LOOK_EVERY = 64
 
 
 class FlushFailed(Exception):
@@ -65,6 +66,7 @@ class Batcher(Generic[Call, Result]):
         self._waiting: deque[tuple[Call, asyncio.Future[Result]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._closed = False
+        self._refused = 0
 
     @property
     def waiting(self) -> int:
@@ -78,7 +80,7 @@ class Batcher(Generic[Call, Result]):
         """
         if self._closed:
             raise ShuttingDown
-        if len(self._waiting) >= self._max_waiting:
+        if len(self._waiting) >= self._max_waiting and not self._make_room():
             raise Overloaded(f"{self.name}: {self._max_waiting} calls are waiting already")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
@@ -93,6 +95,17 @@ class Batcher(Generic[Call, Result]):
         self._closed = True
         if self._flusher is not None:
             await asyncio.shield(self._flusher)
+
+    def _make_room(self) -> bool:
+        # Withdrawn calls hold their places until here. Looking at all of them costs: not at each refusal in a row.
+        self._refused += 1
+        if self._refused % _LOOK_EVERY != 1:
+            return False
+        self._waiting = deque(entry for entry in self._waiting if not entry[1].done())
+        if len(self._waiting) >= self._max_waiting:
+            return False
+        self._refused = 0
+        return True
 
     async def _drain(self) -> None:
         try:
@@ -119,23 +132,37 @@ class Batcher(Generic[Call, Result]):
             results = await self._flush([call for call, _ in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{self.name}: {len(batch)} calls left, {len(results)} results came back")
-        except asyncio.CancelledError:
-            for _, future in batch:
-                future.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever it was, each caller is told
+        except (Exception, asyncio.CancelledError) as error:  # whatever it was, each caller is told
+            if _is_being_cancelled(error):
+                for _, future in batch:
+                    future.cancel()
+                raise
             _fail_each(batch, error, self.name)
-            return
+        else:
+            self._settle(batch, results)
+
+    def _settle(
+        self, batch: list[tuple[Call, asyncio.Future[Result]]], results: Sequence[Result | BaseException]
+    ) -> None:
         for (_, future), result in zip(batch, results, strict=True):
             if future.done():
                 continue
-            if isinstance(result, BaseException):
+            if isinstance(result, StopIteration):
+                # A future takes any exception but this one.
+                _fail_each([(None, future)], result, self.name)
+            elif isinstance(result, BaseException):
                 future.set_exception(result)
             else:
                 future.set_result(result)
 
 
-def _fail_each(batch: Sequence[tuple[object, asyncio.Future[Result]]], error: Exception, name: str) -> None:
+def _is_being_cancelled(error: BaseException) -> bool:
+    """Whether this task itself is cancelled, and not merely something that it waited for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _fail_each(batch: Sequence[tuple[object, asyncio.Future[Result]]], error: BaseException, name: str) -> None:
     for _, future in batch:
         if not future.done():
             # Each caller gets an exception of its own: a shared one would gather every caller's traceback.

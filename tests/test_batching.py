@@ -1,0 +1,392 @@
+"""Flush together: each caller gets its own result or its own error, whatever the others and the flush do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from teahouse.batching import SIZE_BOUNDS, Batcher, BatchSizes, FlushFailed
+from teahouse.problems import Overloaded, ShuttingDown
+
+
+class Engine:
+    """A flush that waits until the test lets it end, and remembers what it was given."""
+
+    def __init__(self, *, gated: bool = True) -> None:
+        self.batches: list[list[int]] = []
+        self.under_way = 0
+        self.most_under_way = 0
+        self.gate = asyncio.Semaphore(0)
+        self.gated = gated
+        self.outcome = lambda calls: [call * 10 for call in calls]
+
+    async def flush(self, calls: list[int]):
+        self.batches.append(list(calls))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            if self.gated:
+                await self.gate.acquire()
+            return self.outcome(calls)
+        finally:
+            self.under_way -= 1
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def batcher(engine: Engine, **options) -> Batcher[int, int]:
+    return Batcher(engine.flush, name="tests", **options)
+
+
+async def test_a_lone_call_leaves_at_once():
+    engine = Engine(gated=False)
+    assert await batcher(engine).submit(7) == 70
+    assert engine.batches == [[7]]
+
+
+async def test_calls_of_one_moment_leave_together_in_their_order():
+    engine = Engine(gated=False)
+    batching = batcher(engine)
+    results = await asyncio.gather(*(batching.submit(number) for number in range(5)))
+    assert engine.batches == [[0, 1, 2, 3, 4]]
+    assert results == [0, 10, 20, 30, 40]
+
+
+async def test_what_comes_during_a_flush_gathers_for_the_next():
+    engine = Engine()
+    batching = batcher(engine)
+    first = batching.submit(1)
+    await settle()
+    others = [batching.submit(number) for number in (2, 3, 4)]
+    await settle()
+    assert engine.batches == [[1]]
+    engine.gate.release()
+    assert await first == 10
+    await settle()
+    assert engine.batches == [[1], [2, 3, 4]]
+    engine.gate.release()
+    assert await asyncio.gather(*others) == [20, 30, 40]
+
+
+async def test_a_batch_is_never_larger_than_its_limit():
+    engine = Engine(gated=False)
+    batching = batcher(engine, max_batch=3)
+    assert await asyncio.gather(*(batching.submit(number) for number in range(8))) == [n * 10 for n in range(8)]
+    assert engine.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+async def test_each_caller_gets_its_own_error():
+    engine = Engine(gated=False)
+    engine.outcome = lambda calls: [ValueError(call) if call % 2 else call for call in calls]
+    batching = batcher(engine)
+    results = await asyncio.gather(*(batching.submit(number) for number in range(4)), return_exceptions=True)
+    assert results[0] == 0
+    assert results[2] == 2
+    assert isinstance(results[1], ValueError)
+    assert results[1].args == (1,)
+    assert isinstance(results[3], ValueError)
+    assert results[3].args == (3,)
+
+
+async def test_a_flush_that_raises_fails_its_own_batch_and_no_other():
+    engine = Engine()
+    batching = batcher(engine, max_batch=2)
+    futures = [batching.submit(number) for number in range(4)]
+    await settle()
+    engine.outcome = _raise
+    engine.gate.release()
+    await settle()
+    engine.outcome = lambda calls: calls
+    engine.gate.release()
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    assert results[2:] == [2, 3]
+    assert all(isinstance(result, FlushFailed) for result in results[:2])
+    assert isinstance(results[0].__cause__, OSError)
+    assert results[0] is not results[1]
+
+
+@pytest.mark.parametrize("results", [[], [1], [1, 2, 3], None, 7])
+async def test_a_flush_with_the_wrong_number_of_results_fails_every_caller(results):
+    engine = Engine(gated=False)
+    engine.outcome = lambda _calls: results
+    batching = batcher(engine)
+    answers = await asyncio.gather(batching.submit(1), batching.submit(2), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [FlushFailed, FlushFailed]
+    engine.outcome = lambda calls: calls
+    assert await batching.submit(3) == 3
+
+
+@pytest.mark.parametrize("hostile", [StopIteration(), asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit()])
+async def test_an_odd_exception_for_one_caller_leaves_the_others_their_results(hostile):
+    engine = Engine(gated=False)
+    engine.outcome = lambda calls: [hostile if call == 1 else call for call in calls]
+    batching = batcher(engine)
+    futures = [batching.submit(number) for number in range(3)]
+    async with asyncio.timeout(5):
+        await asyncio.wait(futures)
+    assert futures[0].result() == 0
+    assert futures[2].result() == 2
+    with pytest.raises(BaseException):  # noqa: B017, PT011  # whichever it is, it is not a result
+        futures[1].result()
+    assert await batching.submit(5) == 5
+
+
+async def test_something_cancelled_inside_a_flush_fails_that_batch_only():
+    engine = Engine(gated=False)
+
+    def cancelled(_calls):
+        raise asyncio.CancelledError
+
+    engine.outcome = cancelled
+    batching = batcher(engine, max_batch=1)
+    first, second = batching.submit(1), batching.submit(2)
+    await asyncio.sleep(0)
+    with pytest.raises(FlushFailed):
+        await first
+    with pytest.raises(FlushFailed):
+        await second
+    engine.outcome = lambda calls: calls
+    assert await batching.submit(3) == 3
+
+
+async def test_a_caller_cancelled_before_its_call_has_left_withdraws_it():
+    engine = Engine()
+    batching = batcher(engine)
+    first = batching.submit(1)
+    await settle()
+    gone, stays = batching.submit(2), batching.submit(3)
+    gone.cancel()
+    engine.gate.release()
+    engine.gate.release()
+    assert await first == 10
+    assert await stays == 30
+    assert engine.batches == [[1], [3]]
+
+
+async def test_a_caller_cancelled_after_its_call_has_left_leaves_the_others_alone():
+    engine = Engine()
+    batching = batcher(engine)
+    gone, stays = batching.submit(1), batching.submit(2)
+    await settle()
+    gone.cancel()
+    engine.gate.release()
+    assert await stays == 20
+    assert engine.batches == [[1, 2]]
+
+
+async def test_one_call_too_many_is_refused_at_once():
+    engine = Engine()
+    batching = batcher(engine, max_waiting=3)
+    left = batching.submit(0)
+    await settle()
+    waiting = [batching.submit(number) for number in range(3)]
+    with pytest.raises(Overloaded) as refused:
+        batching.submit(4)
+    assert refused.value.headers["Retry-After"]
+    engine.gate.release()
+    engine.gate.release()
+    await asyncio.gather(left, *waiting)
+    engine.gate.release()
+    assert await batching.submit(5) == 50
+
+
+async def test_withdrawn_calls_make_room():
+    engine = Engine()
+    batching = batcher(engine, max_waiting=3)
+    left = batching.submit(0)
+    await settle()
+    for _ in range(5):
+        for future in [batching.submit(number) for number in range(3)]:
+            future.cancel()
+    kept = batching.submit(9)
+    assert batching.waiting == 1
+    engine.gate.release()
+    engine.gate.release()
+    assert await left == 0
+    assert await kept == 90
+
+
+async def test_closing_flushes_what_was_accepted_and_takes_no_more():
+    engine = Engine()
+    batching = batcher(engine, max_batch=2)
+    futures = [batching.submit(number) for number in range(5)]
+    closing = asyncio.create_task(batching.aclose())
+    await settle()
+    with pytest.raises(ShuttingDown):
+        batching.submit(9)
+    assert not closing.done()
+    for _ in range(3):
+        engine.gate.release()
+    await closing
+    assert [future.result() for future in futures] == [0, 10, 20, 30, 40]
+
+
+async def test_closing_twice_or_without_calls_is_fine():
+    engine = Engine(gated=False)
+    batching = batcher(engine)
+    await batching.aclose()
+    await batching.aclose()
+    with pytest.raises(ShuttingDown):
+        batching.submit(1)
+
+
+async def test_a_close_that_is_cancelled_does_not_cancel_the_flush():
+    engine = Engine()
+    batching = batcher(engine)
+    future = batching.submit(1)
+    closing = asyncio.create_task(batching.aclose())
+    await settle()
+    closing.cancel()
+    await settle()
+    engine.gate.release()
+    assert await future == 10
+
+
+async def test_a_submit_from_within_a_flush_goes_into_the_next_batch():
+    batches: list[list[int]] = []
+    inner: list[asyncio.Future[int]] = []
+
+    async def flush(calls: list[int]) -> list[int]:
+        batches.append(calls)
+        if 1 in calls:
+            inner.append(batching.submit(2))
+        return calls
+
+    batching: Batcher[int, int] = Batcher(flush, name="nested")
+    assert await batching.submit(1) == 1
+    assert await inner[0] == 2
+    assert batches == [[1], [2]]
+
+
+@given(st.integers(1, 5000))
+def test_a_batchs_size_falls_into_the_bucket_that_holds_it(size):
+    sizes = BatchSizes()
+    sizes.observe(size)
+    bucket = sizes.buckets.index(1)
+    assert bucket == len(SIZE_BOUNDS) or size <= SIZE_BOUNDS[bucket]
+    assert bucket == 0 or size > SIZE_BOUNDS[bucket - 1]
+    assert (sizes.calls, sizes.flushes) == (size, 1)
+
+
+class BatchingMachine(RuleBasedStateMachine):
+    """Any interleaving of calls, cancellations, flushes that end well or badly, and turns of the loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(lambda _loop, context: self.escaped.append(context))
+        self.escaped: list[object] = []
+        self.calls: dict[int, asyncio.Future[int]] = {}
+        self.cancelled_waiting: set[int] = set()
+        self.next_call = 0
+        self.failing = False
+        self.run(self._open())
+
+    async def _open(self) -> None:
+        self.engine = Engine()
+        self.engine.outcome = self._outcome
+        self.batching = batcher(self.engine, max_batch=4, max_waiting=6)
+
+    def _outcome(self, calls: list[int]) -> list[object]:
+        if self.failing:
+            raise OSError("the engine is away")
+        return [ValueError(call) if call % 5 == 0 else call * 10 for call in calls]
+
+    def run(self, coroutine) -> None:
+        self.loop.run_until_complete(asyncio.wait_for(coroutine, 5))
+
+    @rule(count=st.integers(1, 9))
+    def submit(self, count: int) -> None:
+        async def go() -> None:
+            for _ in range(count):
+                waiting = self._live()
+                try:
+                    future = self.batching.submit(self.next_call)
+                except Overloaded:
+                    # One that was withdrawn may hold its place for a few refusals more.
+                    assert waiting >= 6 or self.cancelled_waiting
+                else:
+                    self.calls[self.next_call] = future
+                    self.next_call += 1
+
+        self.run(go())
+
+    def _live(self) -> int:
+        sent = {call for batch in self.engine.batches for call in batch}
+        return sum(not future.done() for call, future in self.calls.items() if call not in sent)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def cancel(self, data) -> None:
+        call = data.draw(st.sampled_from(sorted(self.calls)))
+        left = any(call in batch for batch in self.engine.batches)
+        if self.calls[call].cancel() and not left:
+            self.cancelled_waiting.add(call)
+
+    @rule(turns=st.integers(1, 4))
+    def turn(self, turns: int) -> None:
+        async def go() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        self.run(go())
+
+    @precondition(lambda self: self.engine.under_way)
+    @rule(failing=st.booleans())
+    def end_flush(self, failing: bool) -> None:
+        async def go() -> None:
+            self.failing = failing
+            self.engine.gate.release()
+            await settle()
+            self.failing = False
+
+        self.run(go())
+
+    @invariant()
+    def one_flush_at_a_time_in_order_and_within_its_size(self) -> None:
+        assert self.engine.most_under_way <= 1
+        sent = [call for batch in self.engine.batches for call in batch]
+        assert sent == sorted(set(sent))
+        assert all(1 <= len(batch) <= 4 for batch in self.engine.batches)
+        assert not self.cancelled_waiting & set(sent)
+
+    @invariant()
+    def each_caller_has_its_own_outcome(self) -> None:
+        for call, future in self.calls.items():
+            if not future.done() or future.cancelled():
+                continue
+            error = future.exception()
+            if error is None:
+                assert future.result() == call * 10
+                assert call % 5
+            else:
+                assert isinstance(error, FlushFailed) or (isinstance(error, ValueError) and error.args == (call,))
+
+    def teardown(self) -> None:
+        async def close() -> None:
+            closing = asyncio.ensure_future(self.batching.aclose())
+            while not closing.done():
+                self.engine.gate.release()
+                await asyncio.sleep(0)
+            await closing
+
+        self.run(close())
+        assert all(future.done() for future in self.calls.values())
+        self.each_caller_has_its_own_outcome()
+        self.loop.close()
+        assert self.escaped == []
+
+
+BatchingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBatching = BatchingMachine.TestCase
+
+
+def _raise(_calls):
+    raise OSError("the engine is away")
