@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, select, update
 from teahouse.accounts import sign_ins_sql
 from teahouse.accounts.accounts_sql import accounts_on
 from teahouse.accounts.login import Device
+from teahouse.accounts.model import User
 from teahouse.accounts.refresh_tokens import RefreshToken
 from teahouse.accounts.tables_sql import sessions, users, wechat_identities
 from teahouse.batching import FlushFailed
@@ -279,6 +280,17 @@ async def test_two_nodes_that_meet_a_new_user_at_once_make_one_account(accounts,
     assert len(met) == 2
     assert second.user == first.user
     assert await count(database, users) == 1
+
+
+async def test_an_account_deleted_while_it_logs_in_keeps_nobody_else_out(accounts, clock):
+    gone = User(id=clock.new_id(), nickname="gone", role="user", created_at=0)
+    bob = (await log_in(accounts, "bob")).user
+    lost, kept = await asyncio.gather(
+        *(accounts.sessions.open(user, method="password", user_agent=None) for user in (gone, bob)),
+        return_exceptions=True,
+    )
+    assert isinstance(lost, SessionEnded)
+    assert caller(accounts, kept)
 
 
 async def test_a_flush_that_broke_is_a_fault_and_not_a_problem(accounts, monkeypatch):

@@ -63,8 +63,8 @@ class SessionStore(Protocol):
     (after a lost connection: unknown). The store serialises changes to one session, also between nodes.
     """
 
-    async def sign_in(self, sign_ins: Sequence[SignIn], *, now: int, most: int) -> list[SignedIn]:
-        """Opens sessions; one result for each, in order.
+    async def sign_in(self, sign_ins: Sequence[SignIn], *, now: int, most: int) -> list[SignedIn | Problem]:
+        """Opens sessions; one result for each, in order: ``SessionEnded`` where the user has been deleted meanwhile.
 
         A WeChat user seen for the first time gets an account, exactly one however many ask at once. Of a user's
         sessions only ``most`` stay, those used last.

@@ -179,7 +179,7 @@ class Sessions:
 
     async def _open(self, sign_ins: list[SignIn]) -> list[SignedIn | BaseException]:
         signed_in = await self._store.sign_in(sign_ins, now=self._clock.now_ms(), most=self._most)
-        self._revoke([session_id for one in signed_in for session_id in one.ended])
+        self._revoke([session_id for one in signed_in if isinstance(one, SignedIn) for session_id in one.ended])
         return list(signed_in)
 
     async def _exchange(self, tokens: list[RefreshToken]) -> list[Exchanged | BaseException]:

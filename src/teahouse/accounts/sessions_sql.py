@@ -15,7 +15,7 @@ from teahouse.accounts.session_store import Decide, Ending, Exchanged, SignedIn,
 from teahouse.accounts.sign_ins_sql import end_sessions, live_sessions, sign_in
 from teahouse.accounts.tables_sql import read_session, read_user, sessions, users
 from teahouse.engines.sql import Database
-from teahouse.problems import Problem
+from teahouse.problems import Problem, SessionEnded
 
 _CHUNK = 500
 _CHANGING = ("last_seen_at", "token_hash", "previous_hash", "rotated_at", "sealed_successor", "ended_at")
@@ -27,15 +27,23 @@ class SessionsSql:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def sign_in(self, sign_ins: Sequence[SignIn], *, now: int, most: int) -> list[SignedIn]:
+    async def sign_in(self, sign_ins: Sequence[SignIn], *, now: int, most: int) -> list[SignedIn | Problem]:
         """See ``SessionStore``."""
         try:
             async with self._database.transaction() as connection:
-                return await sign_in(connection, sign_ins, now=now, most=most)
+                return [*await sign_in(connection, sign_ins, now=now, most=most)]
         except IntegrityError:
-            # Another node made an account for the same WeChat user just now: the second look finds it.
+            # Another node made an account for one of these WeChat users just now, or deleted one of these users: one
+            # by one, the first is found and the second keeps nobody else out.
+            return [await self._sign_in_alone(one, now, most) for one in sign_ins]
+
+    async def _sign_in_alone(self, one: SignIn, now: int, most: int) -> SignedIn | Problem:
+        try:
             async with self._database.transaction() as connection:
-                return await sign_in(connection, sign_ins, now=now, most=most)
+                (signed_in,) = await sign_in(connection, [one], now=now, most=most)
+        except IntegrityError:
+            return SessionEnded("This account has been deleted.")
+        return signed_in
 
     async def exchange(self, tokens: Sequence[RefreshToken], decide: Decide) -> list[Exchanged | Problem]:
         """See ``SessionStore``."""

@@ -43,7 +43,7 @@ class SandboxWechat:
     def __init__(self, codes: SandboxCodes, *, clock: Clock) -> None:
         self._codes = codes
         self._clock = clock
-        self._claims: Batcher[str, Claim] = Batcher(self._claim, name="sandbox codes", max_batch=_MAX_BATCH)
+        self.batcher: Batcher[str, Claim] = Batcher(self._claim, name="sandbox codes", max_batch=_MAX_BATCH)
 
     async def exchange(self, code: str) -> WechatIdentity:
         """See ``WechatPlatform``; raises ``DatabaseUnavailable`` and ``Overloaded`` too."""
@@ -75,11 +75,11 @@ class SandboxWechat:
 
     async def aclose(self) -> None:
         """Ends the exchanges under way."""
-        await self._claims.aclose()
+        await self.batcher.aclose()
 
     async def _claimed(self, code: str) -> Claim:
         try:
-            return await self._claims.submit(code)
+            return await self.batcher.submit(code)
         except FlushFailed as failure:
             if isinstance(failure.__cause__, DatabaseUnavailable):
                 raise DatabaseUnavailable from failure
