@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from teahouse.cli import main
+from tests.processes import COMMAND
 
-COMMAND = Path(sys.executable).with_name("teahouse")
 Run = Callable[..., Result]
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import resource
 import shutil
 import socket
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +19,7 @@ from teahouse import datadir
 from teahouse.cli import checkup
 from teahouse.cli.checkup import State
 from teahouse.settings import Settings
+from tests.processes import COMMAND
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +37,23 @@ def test_a_fresh_place_is_in_order_and_is_left_as_it_was(run, place: Path):
     assert result.exit_code == 0, result.output
     assert "mend" not in result.stdout
     assert list(place.iterdir()) == []
+
+
+def test_on_a_terminal_it_is_a_table_that_fits(place: Path):
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "60"}
+    shown = b""
+    with subprocess.Popen([COMMAND, "doctor"], stdout=theirs, stderr=theirs, env=environment) as doctor:
+        os.close(theirs)
+        # Reading fails (EIO) when nobody holds the other end any more.
+        with suppress(OSError):
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        os.close(ours)
+    assert doctor.returncode == 0
+    lines = re.sub(rb"\x1b\[[0-9;]*m", b"", shown).decode().splitlines()
+    assert lines[0].split()[:2] == ["settings", "ok"]
+    assert max(map(len, lines)) <= 60
 
 
 def test_a_place_in_use_is_in_order(run):

@@ -33,7 +33,10 @@ Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with a time zon
 # Not every database keeps a null character in a text.
 Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=10_000)]
 Title = Annotated[str, Meta(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", max_length=200)]
-Image = Annotated[str, Meta(pattern=r"^(https?://|/)[^\s\x00]*$", max_length=2048)]
+_SIGNS = r"A-Za-z0-9._~!$&'()*+,;=:@%?#-"
+# A web address, or a path on this server and no "//host"; "$" alone would let a line break follow.
+_IMAGE = rf"^(https?://[A-Za-z0-9.-]{{1,253}}(:[0-9]{{1,5}})?/[/{_SIGNS}]*|/([{_SIGNS}][/{_SIGNS}]*)?)$(?!\n)"
+Image = Annotated[str, Meta(pattern=_IMAGE, max_length=2048)]
 
 _EARLIEST_YEAR, _LATEST_YEAR = 2000, 2200
 
