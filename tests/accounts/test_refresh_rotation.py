@@ -177,5 +177,5 @@ class RefreshRotation(RuleBasedStateMachine):
                 raise AssertionError("an ended session got in")
 
 
-RefreshRotation.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+RefreshRotation.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestRefreshRotation = RefreshRotation.TestCase
