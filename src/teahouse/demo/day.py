@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from teahouse.demo.answers import SaleSeen
 from teahouse.demo.api import Api, ServerClock, Surprise
 from teahouse.demo.buyer import Buyer
-from teahouse.demo.ledger import Kind, Late, Ledger, Probe
+from teahouse.demo.ledger import Kind, Late, Ledger
 from teahouse.demo.operator import DemoFailed, Operator
 from teahouse.demo.plan import Ending, Plan, endings, some
 from teahouse.demo.stage import Phase, Stage
@@ -74,21 +74,21 @@ class _Day:
         self._present = [buyer for buyer in self._buyers if buyer.api.token]
         if not self._present:
             why = (self._ledger.surprises.kept or ["none came"])[0]
-            raise DemoFailed(
-                f"No buyer could log in: {why}. The demo needs the sandbox that stands in for WeChat: see "
-                "TEAHOUSE_WECHAT__SANDBOX."
-            )
+            hint = " The server must use the sandbox that stands in for WeChat." if "wechat" in why else ""
+            raise DemoFailed(f"No buyer could log in: {why}.{hint}")
         for buyer in self._present[:1]:
-            await self._probe(buyer.use_code_again(self._nonce), buyer.refresh(), buyer.forge())
-        await self._each(
-            Phase.CATALOGUE, self._present, lambda buyer: buyer.look("/v1/products?limit=5", Kind.CATALOGUE)
-        )
+            with self._written_down():
+                probes = self._ledger.probes
+                probes.append(await buyer.use_code_again(self._nonce))
+                probes.append(await buyer.refresh())
+                probes.append(await buyer.forge())
+        await self._each(Phase.CATALOGUE, self._present, lambda buyer: buyer.look(_CATALOGUE, Kind.CATALOGUE))
 
     async def _before_the_sale(self, sale_id: str) -> SaleSeen:
         path = f"/v1/sales/{sale_id}"
         sale = await self._clock.read(self._operator.api, path)
         early = [buyer for buyer in self._present if buyer.part.early]
-        await self._all(buyer.come_early(sale) for buyer in early)
+        await self._all(early, lambda buyer: buyer.come_early(sale))
         await self._each(Phase.SALE, self._present, lambda buyer: buyer.look(path, Kind.SALE))
         # The more often it is read the better the clock; the last look is the freshest.
         sale = await self._clock.read(self._operator.api, path)
@@ -118,13 +118,12 @@ class _Day:
     async def _paying_and_returns(self, sale: SaleSeen, holding: list[Buyer], waiting: list[Buyer]) -> list[Buyer]:
         """Those who hold something decide; those who wait look on and buy what returns. Returns who vanished."""
         deadline = self._plan.pay_within_seconds + self._plan.patience_seconds
-        parts = list(zip(holding, endings(len(holding)), strict=True))
-        vanished = [buyer for buyer, ending in parts if ending is Ending.VANISHES]
+        ending_of = dict(zip(holding, endings(len(holding)), strict=True))
+        vanished = [buyer for buyer, ending in ending_of.items() if ending is Ending.VANISHES]
         await self._try_the_rules(sale, holding, waiting)
         async with asyncio.TaskGroup() as group:
-            waiters = [group.create_task(self._safely(self._wait_for_more(buyer, sale, waiting))) for buyer in waiting]
-            with self._phase(Phase.PAYING, len(holding)):
-                await self._all(self._counted(buyer.finish(ending)) for buyer, ending in parts)
+            waiters = [group.create_task(self._wait_for_more(buyer, sale, len(waiting))) for buyer in waiting]
+            await self._each(Phase.PAYING, holding, lambda buyer: buyer.finish(ending_of[buyer]))
             with self._phase(Phase.RETURNS, len(vanished)):
                 await self._until_settled(waiters, len(vanished), deadline)
             self._evening.set()
@@ -133,27 +132,27 @@ class _Day:
 
     async def _try_the_rules(self, sale: SaleSeen, holding: list[Buyer], waiting: list[Buyer]) -> None:
         few = [holding[index] for index in some(len(holding), 0.1)]
-        await self._all(buyer.ask_again(sale.id) for buyer in few)
-        await self._all(buyer.use_key_for_another(sale.id) for buyer in few)
-        await self._all(buyer.want_more(sale.id) for buyer in few)
+        await self._all(few, lambda buyer: buyer.ask_again(sale.id))
+        await self._all(few, lambda buyer: buyer.use_key_for_another(sale.id))
+        await self._all(few, lambda buyer: buyer.want_more(sale.id))
         for spy, victim in zip([*waiting, *reversed(holding)], holding[:3], strict=False):
             if spy is not victim and victim.reserved is not None:
                 order_id = victim.reserved.order_id
                 with self._written_down():
                     self._ledger.probes += await spy.spy(order_id)
 
-    async def _wait_for_more(self, buyer: Buyer, sale: SaleSeen, waiting: list[Buyer]) -> None:
-        path = f"/v1/sales/{sale.id}"
-        pause = self._plan.look_again_seconds(len(waiting))
-        # Spread over the pause: a crowd that looks in step would be a crowd of our own making.
-        await self._pause(pause * buyer.number / self._plan.buyers)
-        while not self._evening.is_set():
-            seen = await buyer.api.get(Kind.SALE, path, SaleSeen)
-            if seen.remaining > 0 and await buyer.try_again(sale.id):
-                await buyer.read_back()
-                await buyer.finish(Ending.PAYS)
-                return
-            await self._pause(pause)
+    async def _wait_for_more(self, buyer: Buyer, sale: SaleSeen, crowd: int) -> None:
+        pause = self._plan.look_again_seconds(crowd)
+        with self._written_down():
+            # Spread over the pause: a crowd that looks in step would be a crowd of our own making.
+            await self._pause(pause * buyer.number / self._plan.buyers)
+            while not self._evening.is_set():
+                seen = await buyer.api.get(Kind.SALE, f"/v1/sales/{sale.id}", SaleSeen)
+                if seen.remaining > 0 and await buyer.try_again(sale.id):
+                    await buyer.read_back()
+                    await buyer.finish(Ending.PAYS)
+                    return
+                await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -198,28 +197,23 @@ class _Day:
     # --- everybody at once --------------------------------------------------------------------------------------------
 
     async def _each(self, phase: Phase, buyers: list[Buyer], step: Step) -> None:
+        async def counted(buyer: Buyer) -> None:
+            try:
+                await step(buyer)
+            finally:
+                self._stage.advance()
+
         with self._phase(phase, len(buyers)):
-            await self._all(self._counted(step(buyer)) for buyer in buyers)
+            await self._all(buyers, counted)
 
-    async def _counted(self, step: Coroutine[Any, Any, None]) -> None:
-        try:
-            await step
-        finally:
-            self._stage.advance()
-
-    async def _all(self, steps: Iterable[Coroutine[Any, Any, None]]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for step in steps:
-                group.create_task(self._safely(step))
-
-    async def _safely(self, step: Coroutine[Any, Any, None]) -> None:
-        with self._written_down():
-            await step
-
-    async def _probe(self, *probes: Coroutine[Any, Any, Probe]) -> None:
-        for probe in probes:
+    async def _all(self, buyers: list[Buyer], step: Step) -> None:
+        async def alone(buyer: Buyer) -> None:
             with self._written_down():
-                self._ledger.probes.append(await probe)
+                await step(buyer)
+
+        async with asyncio.TaskGroup() as group:
+            for buyer in buyers:
+                group.create_task(alone(buyer))
 
     @contextmanager
     def _written_down(self) -> Iterator[None]:
@@ -242,11 +236,12 @@ class _Day:
         """Reads the reconciliation over and over, all through the sale."""
 
         async def watch() -> None:
-            while True:
-                self._ledger.books.append(await self._operator.books())
-                await asyncio.sleep(_LOOK_AT_BOOKS_SECONDS)
+            with self._written_down():
+                while True:
+                    self._ledger.books.append(await self._operator.books())
+                    await asyncio.sleep(_LOOK_AT_BOOKS_SECONDS)
 
-        watcher = asyncio.create_task(self._safely(watch()))
+        watcher = asyncio.create_task(watch())
         try:
             yield
         finally:

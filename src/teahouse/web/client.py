@@ -140,15 +140,15 @@ class Client:
         return answer
 
     async def hang_up(self, method: str, path: str, **options: Any) -> None:
-        """Sends a request on a connection of its own and closes that without waiting for the answer.
+        """Sends a request and closes the connection without waiting for the answer.
 
         Options are those of ``request`` but ``timeout``.
         """
         fields = {"json": msgspec.UNSET, "body": b"", "headers": {}, "token": "", **options}
         raw = self._render(method, path, fields["json"], fields["body"], fields["headers"], fields["token"])
         try:
-            async with asyncio.timeout(self._timeout):
-                wire = await self._connect()
+            async with asyncio.timeout(self._timeout), self._turn():
+                wire = self._kept() or await self._connect()
                 wire.send_and_close(raw)
                 await wire.gone
         except TimeoutError:
