@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _POOL_BYTES = 8000
 _RANDOM_BYTES = 8
+# Whole numbers throughout: seconds as a float lose a millisecond now and then.
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Clock:
@@ -57,9 +60,9 @@ class Clock:
 
 def to_datetime(milliseconds: int) -> datetime:
     """Unix milliseconds as an aware UTC datetime, which goes out as RFC 3339."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def to_milliseconds(moment: datetime) -> int:
     """An aware datetime as Unix milliseconds, rounded down."""
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // _MILLISECOND
