@@ -29,6 +29,8 @@ _PRAGMAS = (
     "PRAGMA cache_size = -8192",
     "PRAGMA journal_size_limit = 67108864",
 )
+# A write that slipped into a read would pass the writers' queue by.
+_READ_ONLY = "PRAGMA query_only = ON"
 
 metadata = MetaData(
     naming_convention={
@@ -52,8 +54,8 @@ class Database:
         self.url = _async_url(url)
         self.dialect = self.url.get_backend_name()
         # One connection serialises the writers: they wait here, in order, and not on SQLite's busy handler.
-        self._writer = _engine(self.url, size=1, begin="BEGIN IMMEDIATE")
-        self._readers = _engine(self.url, size=_READERS, begin="BEGIN")
+        self._writer = _engine(self.url, size=1, begin="BEGIN IMMEDIATE", pragmas=_PRAGMAS)
+        self._readers = _engine(self.url, size=_READERS, begin="BEGIN", pragmas=(*_PRAGMAS, _READ_ONLY))
 
     async def connect(self) -> None:
         """Opens the first connections; raises ``DatabaseUnavailable``."""
@@ -112,14 +114,14 @@ def _async_url(url: str) -> URL:
     return parsed.set(drivername="sqlite+aiosqlite")
 
 
-def _engine(url: URL, *, size: int, begin: str) -> AsyncEngine:
+def _engine(url: URL, *, size: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
     engine = create_async_engine(url, pool_size=size, max_overflow=0, pool_timeout=_POOL_WAIT_SECONDS)
 
     def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         # The driver must not begin transactions of its own: BEGIN is emitted below.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in _PRAGMAS:
+        for pragma in pragmas:
             cursor.execute(pragma)
         cursor.close()
 
