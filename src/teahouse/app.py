@@ -52,11 +52,11 @@ class Teahouse(App):
         self.on_stop(people.aclose)
         accounts.install(self, people)
 
-        ledger = SqlStockLedger(database, clock=clock)
+        ledger = SqlStockLedger(database, clock=clock, max_waiting=settings.sales.max_waiting)
         shop = SalesService(catalogue=SqlCatalogue(database), orders=SqlOrders(database), ledger=ledger, clock=clock)
         self.on_start(shop.start)
         self.on_stop(shop.stop)
-        routes.install(self, shop, clock=clock, sandbox=sandbox)
+        routes.install(self, shop, clock=clock, sandbox=sandbox, defaults=settings.sales)
 
         self.metrics.register(BatchCollector([ledger.batcher]))
         self.metrics.register(

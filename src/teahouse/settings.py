@@ -134,7 +134,9 @@ class AccountsSettings(Section, frozen=True):
 class SalesSettings(Section, frozen=True):
     """What a sale has when its creator does not say otherwise, and how much may wait."""
 
-    pay_within_seconds: Seconds = 900.0
+    pay_within_seconds: Annotated[
+        int, Meta(ge=1, le=7 * 86400, description="a whole number of seconds from 1 to 604800")
+    ] = 900
     per_buyer_limit: Count = 1
     max_waiting: Count = 10_000
 

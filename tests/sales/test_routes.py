@@ -8,6 +8,7 @@ import pytest
 from teahouse.accounts import Admin, Caller
 from teahouse.problems import Forbidden, Unauthorized
 from teahouse.sales.routes import install
+from teahouse.settings import SalesSettings
 from teahouse.web import App, TestClient
 from tests.sales.shop import ANN, BOB
 
@@ -188,6 +189,20 @@ async def test_stock_is_changed_by_admins(client, shop):
     assert (more["stock"], more["remaining"]) == (12, 10)
     assert (await client.put(path, json={"stock": 1}, headers=ADMIN)).status == 409
     assert (await client.put(f"/v1/sales/{NOBODY}/stock", json={"stock": 1}, headers=ADMIN)).status == 404
+
+
+async def test_what_a_sale_leaves_out_is_as_the_shop_has_it(shop):
+    app = App()
+    app.provide(Caller, caller, security="bearer")
+    app.provide(Admin, admin, security="bearer")
+    defaults = SalesSettings(pay_within_seconds=120, per_buyer_limit=3)
+    install(app, shop.service, clock=shop.clock, sandbox=False, defaults=defaults)
+    short = {name: value for name, value in terms(shop).items() if name not in ("perBuyerLimit", "payWithinSeconds")}
+    async with TestClient(app) as client:
+        answers = [
+            (await client.post("/v1/sales", json={**short, "stock": stock}, headers=ADMIN)).json() for stock in (10, 2)
+        ]
+    assert [(each["perBuyerLimit"], each["payWithinSeconds"]) for each in answers] == [(3, 120), (2, 120)]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ from teahouse.sales.views import (
     view_reserved,
     view_sale,
 )
+from teahouse.settings import SalesSettings
 from teahouse.web import App, Header
 
 Limit = Annotated[int, Meta(ge=1, le=100, description="how many at most")]
@@ -64,10 +65,15 @@ _DATABASE = (DatabaseUnavailable,)
 _WRITTEN = (DatabaseUnavailable, Overloaded, OutcomeUnknown, ShuttingDown)
 
 
-def install(app: App, service: SalesService, *, clock: Clock, sandbox: bool) -> None:
-    """Registers the shop's routes; those of the sandbox only where it stands in for the platform."""
+def install(
+    app: App, service: SalesService, *, clock: Clock, sandbox: bool, defaults: SalesSettings | None = None
+) -> None:
+    """Registers the shop's routes; those of the sandbox only where it stands in for the platform.
+
+    ``defaults`` are the terms of a sale that its creator leaves out.
+    """
     _install_products(app, service)
-    _install_sales(app, service, clock)
+    _install_sales(app, service, clock, defaults or SalesSettings())
     _install_purchases(app, service)
     _install_orders(app, service)
     if sandbox:
@@ -99,7 +105,7 @@ def _install_products(app: App, service: SalesService) -> None:
         return view_product(await service.replace_product(id, _product(body)))
 
 
-def _install_sales(app: App, service: SalesService, clock: Clock) -> None:
+def _install_sales(app: App, service: SalesService, clock: Clock, defaults: SalesSettings) -> None:
     @app.get("/v1/sales", tags=("sales",))
     def list_sales(limit: Limit = 20, cursor: Cursor | None = None) -> SaleList:
         """Sales, newest first."""
@@ -116,7 +122,7 @@ def _install_sales(app: App, service: SalesService, clock: Clock) -> None:
     @app.post("/v1/sales", status=201, tags=("sales",), problems=_WRITTEN)
     async def open_sale(_admin: Admin, body: SaleBody) -> SaleView:
         """A new sale of a product."""
-        return view_sale(await service.open_sale(_sale(body)), clock.now_ms())
+        return view_sale(await service.open_sale(_sale(body, defaults)), clock.now_ms())
 
     @app.put("/v1/sales/{id}/stock", tags=("sales",), problems=(NotFound, StockNotReducible, *_WRITTEN))
     async def restock(_admin: Admin, id: Id, body: StockBody) -> SaleView:  # noqa: A002 - the path's name
@@ -192,7 +198,7 @@ def _product(body: ProductBody) -> ProductDraft:
     return ProductDraft(body.name, body.description, tuple(body.images), body.price)
 
 
-def _sale(body: SaleBody) -> SaleDraft:
+def _sale(body: SaleBody, defaults: SalesSettings) -> SaleDraft:
     check_years(body)
     return SaleDraft(
         product_id=body.product_id,
@@ -200,6 +206,6 @@ def _sale(body: SaleBody) -> SaleDraft:
         price=body.price,
         starts_at=to_milliseconds(body.starts_at),
         ends_at=to_milliseconds(body.ends_at),
-        per_buyer_limit=body.per_buyer_limit,
-        pay_within_seconds=body.pay_within_seconds,
+        per_buyer_limit=body.per_buyer_limit or min(defaults.per_buyer_limit, body.stock),
+        pay_within_seconds=body.pay_within_seconds or defaults.pay_within_seconds,
     )

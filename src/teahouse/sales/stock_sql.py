@@ -74,10 +74,10 @@ class SqlStockLedger:
     1 KB per ended sale.
     """
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+    def __init__(self, database: Database, *, clock: Clock, max_waiting: int = 10_000) -> None:
         self.outcomes: Counter[str] = Counter()
         self.listeners: list[Callable[[OrderEvent], None]] = []
-        self.batcher: Batcher[Command, Any] = Batcher(self._flush, name="stock")
+        self.batcher: Batcher[Command, Any] = Batcher(self._flush, name="stock", max_waiting=max_waiting)
         self._recalls: Batcher[Reserve, Reservation | None] = Batcher(self._recall, name="earlier purchases")
         self._database = database
         self._orders = SqlOrders(database)

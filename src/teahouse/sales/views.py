@@ -51,15 +51,15 @@ class ProductBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class SaleBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """The terms of a flash sale."""
+    """The terms of a flash sale; the limit and the time to pay are the shop's own where they are left out."""
 
     product_id: Id
     stock: Units
     price: Price
     starts_at: Moment
     ends_at: Moment
-    per_buyer_limit: Units
-    pay_within_seconds: Annotated[int, Meta(ge=1, le=MAX_PAY_WITHIN_SECONDS)]
+    per_buyer_limit: Units | None = None
+    pay_within_seconds: Annotated[int, Meta(ge=1, le=MAX_PAY_WITHIN_SECONDS)] | None = None
 
 
 class StockBody(msgspec.Struct, forbid_unknown_fields=True):
