@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Self, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import httptools
 import msgspec
@@ -108,7 +108,7 @@ class Wire(asyncio.Protocol):
     _transport: asyncio.Transport
     _answer: Answer
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_body: int, lost: Callable[[Self], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_body: int, lost: Callable[[Wire], None]) -> None:
         self.gone: asyncio.Future[None] = loop.create_future()
         self.reusable = True
         self._lost = lost
