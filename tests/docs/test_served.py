@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from teahouse import Teahouse, TestClient
+from teahouse.demo import Ledger
+from teahouse.demo.promises import judge
 from teahouse.settings import Settings
 from tests.docs.pages import PAGES, ROOT, blocks, code_spans, tables
 from tests.processes import COMMAND, served
@@ -80,3 +82,9 @@ async def test_the_problem_that_is_shown_looks_as_it_does(client: TestClient) ->
     explained = (await client.get(shown["type"])).json()
     assert (shown["title"], shown["status"]) == (explained["title"], explained["status"])
     assert shown["detail"] == explained["explanation"]
+
+
+def test_every_promise_of_the_demo_is_told_in_its_order() -> None:
+    [_, promises] = tables(ROOT / "docs" / "demo.md")
+    judged = [verdict.promise for verdict in judge(Ledger(buyers=1, stock=1, limit=1))]
+    assert [promise for promise, _ in promises] == judged
