@@ -44,7 +44,7 @@ class Teahouse(App):
         clock = self._clock
         database = Database(settings.database_url)
         self._open(database)
-        platform, sweeps, sandbox = self._choose_platform(settings, database)
+        platform, sweeps = self._choose_platform(settings, database)
         people = accounts_on(
             database, platform, datadir.signing_keys(settings), settings.accounts, clock=clock, sweeps=sweeps
         )
@@ -56,9 +56,12 @@ class Teahouse(App):
         shop = SalesService(catalogue=SqlCatalogue(database), orders=SqlOrders(database), ledger=ledger, clock=clock)
         self.on_start(shop.start)
         self.on_stop(shop.stop)
-        routes.install(self, shop, clock=clock, sandbox=sandbox, defaults=settings.sales)
+        sandbox = platform if isinstance(platform, SandboxWechat) else None
+        routes.install(self, shop, clock=clock, sandbox=sandbox is not None, defaults=settings.sales)
+        if sandbox is not None:
+            install_sandbox(self, sandbox)
 
-        self.metrics.register(BatchCollector([ledger.batcher]))
+        self.metrics.register(BatchCollector([ledger.batcher, *people.sessions.batchers]))
         self.metrics.register(
             SalesCollector(lambda: ledger.outcomes, lambda: ledger.live, lambda limit: _figures(ledger, limit))
         )
@@ -72,17 +75,14 @@ class Teahouse(App):
         self.on_stop(database.aclose)
         self.ready_check("database", database.ping)
 
-    def _choose_platform(
-        self, settings: Settings, database: Database
-    ) -> tuple[WechatPlatform, tuple[Sweep, ...], bool]:
-        """Who answers logins, what has to be swept for it, and whether it is the sandbox."""
+    def _choose_platform(self, settings: Settings, database: Database) -> tuple[WechatPlatform, tuple[Sweep, ...]]:
+        """Who answers logins, and what has to be swept for it."""
         if self._platform is not None:
-            return self._platform, (), False
+            return self._platform, ()
         if wechat_mode(settings) == "sandbox":
             sandbox = SandboxWechat(SandboxCodesSql(database), clock=self._clock)
             self.on_stop(sandbox.aclose)
-            install_sandbox(self, sandbox)
-            return sandbox, (sandbox.sweep,), True
+            return sandbox, (sandbox.sweep,)
         # A client for outgoing HTTP costs a tenth of a second at start and 10 MB, which the sandbox need not pay.
         from teahouse.wechat.client_httpx import HttpxWechat
 
@@ -91,7 +91,7 @@ class Teahouse(App):
             wechat.appid, wechat.secret, base_url=wechat.base_url, timeout_seconds=wechat.timeout_seconds
         )
         self.on_stop(client.aclose)
-        return client, (), False
+        return client, ()
 
 
 def _figures(ledger: SqlStockLedger, limit: int) -> Iterator[SaleFigures]:

@@ -47,6 +47,8 @@ AvatarUrl = Annotated[str, Meta(extra_json_schema={"pattern": names.AVATAR_URL, 
 
 _AUTH = ("auth",)
 _USERS = ("users",)
+# RFC 6749 §5.1
+_NOT_STORED = {"Cache-Control": "no-store"}
 _BUSY = (DatabaseUnavailable, Overloaded, ShuttingDown)
 _TOKEN_PROBLEMS = (Unauthorized, AccessTokenInvalid, AccessTokenExpired, SessionEnded)
 
@@ -151,6 +153,7 @@ def install(app: App, accounts: Accounts) -> None:
 def _install_logins(app: App, accounts: Accounts) -> None:
     @app.post(
         "/v1/auth/wechat",
+        headers=_NOT_STORED,
         tags=_AUTH,
         problems=(WechatCodeInvalid, WechatUserBlocked, WechatTooFrequent, WechatUnavailable, TooManyLogins, *_BUSY),
     )
@@ -160,6 +163,7 @@ def _install_logins(app: App, accounts: Accounts) -> None:
 
     @app.post(
         "/v1/auth/register",
+        headers=_NOT_STORED,
         status=201,
         tags=_AUTH,
         problems=(UsernameTaken, PasswordTooEasy, TooManyRegistrations, *_BUSY),
@@ -168,7 +172,12 @@ def _install_logins(app: App, accounts: Accounts) -> None:
         """Make an account with a username and password, and log in."""
         return _tokens(await accounts.login.register(body.username, body.password, _device(request)))
 
-    @app.post("/v1/auth/password", tags=_AUTH, problems=(BadCredentials, TooManyLogins, *_BUSY))
+    @app.post(
+        "/v1/auth/password",
+        headers=_NOT_STORED,
+        tags=_AUTH,
+        problems=(BadCredentials, TooManyLogins, *_BUSY),
+    )
     async def log_in_with_password(body: PasswordLogin, request: Request) -> TokensView:
         """Log in with a username and password."""
         return _tokens(await accounts.login.password(body.username, body.password, _device(request)))
@@ -177,6 +186,7 @@ def _install_logins(app: App, accounts: Accounts) -> None:
 def _install_sessions(app: App, accounts: Accounts) -> None:
     @app.post(
         "/v1/auth/refresh",
+        headers=_NOT_STORED,
         tags=_AUTH,
         problems=(RefreshTokenInvalid, RefreshTokenReused, SessionEnded, SessionExpired, *_BUSY),
     )

@@ -87,18 +87,20 @@ class App:
         tags: tuple[str, ...] = (),
         problems: tuple[type[Problem], ...] = (),
         max_body: int | None = None,
+        headers: Mapping[str, str] | None = None,
         hidden: bool = False,
     ) -> Callable[[HandlerT], HandlerT]:
         """Registers a handler.
 
-        ``status`` is that of a plain return value, ``max_body`` is in bytes, ``problems`` is what it may raise and
-        ``hidden`` keeps it out of the OpenAPI document. Raises ``ValueError`` where the path has the method already.
+        ``status`` is that of a plain return value and ``headers`` go out with it (``{"Cache-Control": "no-store"}``),
+        ``max_body`` is in bytes, ``problems`` is what it may raise and ``hidden`` keeps it out of the OpenAPI
+        document. Raises ``ValueError`` where the path has the method already.
         """
 
         def register(handler: HandlerT) -> HandlerT:
             first_line = (handler.__doc__ or "").strip().partition("\n")[0]
             route = Route(
-                method, path, handler, status, summary or first_line, tags, problems, max_body=max_body, hidden=hidden
+                method, path, handler, status, summary or first_line, tags, problems, max_body, headers, hidden
             )
             self.router.add(route)
             return handler

@@ -115,10 +115,10 @@ class Connection(Incoming):
                 status, size, data = render(server, request, translate(self._server, request, error))
             else:
                 size = len(body)
-                if request.plain and not request.close and not server.draining:
+                if request.plain and route.headers is None and not request.close and not server.draining:
                     data = server.heads.render_json(status, body, request.id)
                 else:
-                    answer = Response(status, body, content_type="application/json")
+                    answer = Response(status, body, content_type="application/json", headers=route.headers)
                     status, size, data = render(server, request, answer)
         self._transport.write(data)
         seconds = perf_counter() - request.started

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -21,8 +21,8 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 class Route:
     """One method on one path template and the handler behind it.
 
-    ``max_body`` is in bytes (None: the server's setting for JSON bodies). ``problems`` is what the handler may raise,
-    for the OpenAPI document.
+    ``max_body`` is in bytes (None: the server's setting for JSON bodies), ``headers`` go out with plain return values,
+    ``problems`` is what the handler may raise, for the OpenAPI document.
     """
 
     method: str
@@ -33,6 +33,7 @@ class Route:
     tags: tuple[str, ...] = ()
     problems: tuple[type[Problem], ...] = ()
     max_body: int | None = None
+    headers: Mapping[str, str] | None = None
     hidden: bool = False
     call: Handler = field(init=False, repr=False)
     waits: bool = field(init=False, default=False)
