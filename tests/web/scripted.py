@@ -45,5 +45,5 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  # whatever it is about sets no event; the deadline ends it
+        while not condition():  # whatever it is about sets no event; the deadline ends it
             await asyncio.sleep(0)

@@ -59,7 +59,7 @@ class Specimen:
             return {"message": "pong"}
 
         @app.get("/user/{id}")
-        def user(id: str) -> dict[str, str]:  # noqa: A002  # the template's word
+        def user(id: str) -> dict[str, str]:
             return {"id": id}
 
         @app.get("/user/me")
@@ -126,7 +126,7 @@ class Specimen:
             raise RuntimeError("the kettle broke later")
 
         @app.delete("/baskets/{id}")
-        async def drop(id: str) -> None:  # noqa: A002  # the template's word
+        async def drop(id: str) -> None:
             return None
 
         @app.post("/later", status=202)

@@ -423,7 +423,7 @@ async def test_a_background_parameter_can_stand_beside_others():
     @app.post("/mixed/{id}")
     async def mixed(
         id: int, background: Background, request: Request, key: Annotated[str, Header("X-Key")]
-    ) -> list[Any]:  # noqa: A002
+    ) -> list[Any]:
         return [id, request.method, key]
 
     async with TestClient(app) as client:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.web.specimen import Specimen
-from tests.web.wire import chunked, eventually, get, post, request, serving
+from tests.web.wire import chunked, eventually, get, request, serving
 
 BASKET = b'{"lines":[{"productId":"p","quantity":2}]}'
 

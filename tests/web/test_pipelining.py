@@ -233,10 +233,10 @@ NOISE = st.one_of(
     st.lists(
         st.sampled_from(
             [
-                b"GET ", b"POST ", b"/ping", b"/user/7", b"/echo", b" HTTP/1.1", b" HTTP/1.0", b"\r\n", b"\n", b"\r\n\r\n",
-                b"Host: a\r\n", b"Content-Length: 3\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n",
-                b"Connection: close\r\n", b"Connection: Upgrade\r\nUpgrade: x\r\n", b"Expect: 100-continue\r\n", b"3\r\nabc\r\n",
-                b"0\r\n\r\n", b"abc", b"\0", b"\xff", b": ", b" ",
+                b"GET ", b"POST ", b"/ping", b"/user/7", b"/echo", b" HTTP/1.1", b" HTTP/1.0", b"\n", b"Host: a\r\n",
+                b"Content-Length: 3\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n",
+                b"Connection: close\r\n", b"Connection: Upgrade\r\nUpgrade: x\r\n", b"Expect: 100-continue\r\n",
+                b"\r\n", b"\r\n\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n", b"abc", b"\0", b"\xff", b": ", b" ",
             ]
         ),
         max_size=25,

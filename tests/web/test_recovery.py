@@ -32,7 +32,9 @@ async def test_a_handlers_exception_is_a_500_problem_logged_once_with_its_trace(
     assert record.exc_info[0] is RuntimeError
 
 
-@pytest.mark.parametrize("error", [RecursionError, MemoryError, asyncio.TimeoutError, KeyError, StopIteration, UnicodeError])
+@pytest.mark.parametrize(
+    "error", [RecursionError, MemoryError, asyncio.TimeoutError, KeyError, StopIteration, UnicodeError]
+)
 @pytest.mark.parametrize("waits", [False, True])
 async def test_whatever_a_handler_raises_the_worker_lives(error, waits, caplog):
     app = App()
@@ -154,7 +156,9 @@ async def test_a_callers_request_id_is_kept(given):
         assert (await client.get("/ping", headers={"X-Request-Id": given})).headers["x-request-id"] == given
 
 
-@pytest.mark.parametrize("given", ["", "x" * 65, "a b", 'a"b', "a;b", "a,b", "\xe9", "../x", "{{7*7}}", "${jndi:ldap://x}", "a\tb", "<b>"])
+@pytest.mark.parametrize(
+    "given", ["", "x" * 65, "a b", 'a"b', "a;b", "a,b", "\xe9", "../x", "{{7*7}}", "${jndi:ldap://x}", "a\tb", "<b>"]
+)
 async def test_a_hostile_request_id_is_replaced(given):
     async with TestClient(Specimen().app) as client:
         own = (await client.get("/ping", headers={"X-Request-Id": given})).headers["x-request-id"]
@@ -194,7 +198,9 @@ async def test_a_named_origin_may_read_answers_and_refusals_too():
             assert "x-request-id" in reply.headers["access-control-expose-headers"].lower()
 
 
-@pytest.mark.parametrize("origin", ["https://tea.example.evil", "http://tea.example", "null", "", "https://evil.example"])
+@pytest.mark.parametrize(
+    "origin", ["https://tea.example.evil", "http://tea.example", "null", "", "https://evil.example"]
+)
 async def test_another_origin_may_not(origin):
     async with TestClient(Specimen().app, cors=Cors([TEA])) as client:
         answer = await client.get("/ping", headers={"Origin": origin})
