@@ -16,6 +16,8 @@ from teahouse.web.descriptor import DescriptorWriter
 _GATHER_LINES = 512
 _GATHER_SECONDS = 0.1
 _CLOSE_SECONDS = 2.0
+# An address may have a megabyte; five hundred such lines would be half a gigabyte.
+_MAX_PATH = 2048
 
 
 class Line(msgspec.Struct, rename="camel", gc=False):
@@ -42,7 +44,11 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
         self._second = -1
         self._second_text = ""
-        self.dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """Lines that could not be kept."""
+        return self._writer.dropped
 
     def add(
         self, moment: float, method: str, path: str, status: int, size: int, seconds: float, client: str,
@@ -55,6 +61,8 @@ class AccessLog:
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         stamp = f"{self._second_text}.{int((moment - second) * 1000):03d}Z"
         duration = int(seconds * 1_000_000) / 1000
+        if len(path) > _MAX_PATH:
+            path = path[:_MAX_PATH] + "…"
         self._lines.append(Line(stamp, method, path, status, size, duration, client, request_id.decode(), route))
         if len(self._lines) >= _GATHER_LINES:
             self._flush()
@@ -71,8 +79,8 @@ class AccessLog:
             self._timer.cancel()
             self._timer = None
         lines, self._lines = self._lines, []
-        if lines and not self._writer.write(self._encode_lines(lines)):
-            self.dropped += len(lines)
+        if lines:
+            self._writer.write(self._encode_lines(lines))
 
 
 class NullAccessLog:

@@ -13,25 +13,31 @@ MAX_WAITING_BYTES = 8 * 1024 * 1024
 class DescriptorWriter:
     """Writes chunks in order from a thread of its own, to a descriptor it does not own; the caller never waits.
 
-    What waits is bounded: past ``max_waiting`` bytes chunks are dropped and counted, for a log must not take the
-    service down. The thread is a daemon: a reader that never reads must not keep the process from ending.
+    What waits is bounded: past ``max_waiting`` bytes chunks are dropped and their lines counted, for a log must not
+    take the service down. The thread is a daemon: a reader that never reads must not keep the process from ending.
     """
 
     def __init__(self, descriptor: int, *, name: str, max_waiting: int = MAX_WAITING_BYTES) -> None:
-        self.dropped = 0
         self._descriptor = descriptor
         self._max_waiting = max_waiting
         # Each is changed by one thread only, so that neither needs a lock.
         self._taken = 0
+        self._refused_lines = 0
         self._done = 0
+        self._lost_lines = 0
         self._chunks: SimpleQueue[bytes] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def dropped(self) -> int:
+        """Lines that were not taken, or taken and could not be written."""
+        return self._refused_lines + self._lost_lines
+
     def write(self, chunk: bytes) -> bool:
         """Takes a chunk; False where it was dropped."""
         if self._taken - self._done + len(chunk) > self._max_waiting:
-            self.dropped += 1
+            self._refused_lines += chunk.count(b"\n")
             return False
         self._taken += len(chunk)
         self._chunks.put(chunk)
@@ -45,11 +51,8 @@ class DescriptorWriter:
 
     def _work(self) -> None:
         while chunk := self._chunks.get():
-            try:
-                _write_all(self._descriptor, chunk)
-            except OSError:
-                # The disk is full or the reader has gone; there is nobody to tell but the figures.
-                self.dropped += 1
+            # Where the disk is full or the reader has gone there is nobody to tell but the figures.
+            self._lost_lines += _write_all(self._descriptor, chunk)
             self._done += len(chunk)
 
 
@@ -68,7 +71,12 @@ class DescriptorHandler(logging.Handler):
             self.handleError(record)
 
 
-def _write_all(descriptor: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]
+def _write_all(descriptor: int, chunk: bytes) -> int:
+    """Returns how many lines could not be written."""
+    written = 0
+    try:
+        while written < len(chunk):
+            written += os.write(descriptor, memoryview(chunk)[written:])
+    except OSError:
+        return chunk.count(b"\n", written)
+    return 0
