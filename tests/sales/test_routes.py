@@ -272,9 +272,8 @@ async def test_a_hostile_key_is_refused_by_name(client, shop, key):
         ({"startsAt": "0001-01-01T00:00:00+14:00"}, ["/startsAt"]),
         ({"endsAt": "9999-12-31T23:59:59-14:00"}, ["/endsAt"]),
         ({"endsAt": "2026-01-01T00:00:00Z"}, ["/endsAt"]),
-        ({"productId": NOBODY}, ["/productId"]),
         ({"productId": "x"}, ["/productId"]),
-        ({"endsAt": "2025-01-01T00:00:00Z", "productId": NOBODY}, ["/endsAt", "/productId"]),
+        ({"endsAt": "2025-01-01T00:00:00Z", "perBuyerLimit": 11}, ["/endsAt", "/perBuyerLimit"]),
     ],
     ids=str,
 )
@@ -282,6 +281,11 @@ async def test_impossible_terms_are_refused_place_by_place(client, shop, changes
     answer = await client.post("/v1/sales", json=terms(shop, **changes), headers=ADMIN)
     assert answer.status == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == pointers
+
+
+async def test_a_sale_of_a_product_that_does_not_exist_is_not_found(client, shop):
+    answer = await client.post("/v1/sales", json=terms(shop, productId=NOBODY), headers=ADMIN)
+    assert (answer.status, answer.json()["detail"]) == (404, "There is no such product.")
 
 
 @pytest.mark.parametrize(

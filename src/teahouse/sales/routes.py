@@ -119,7 +119,7 @@ def _install_sales(app: App, service: SalesService, clock: Clock, defaults: Sale
         """One sale, with what remains of it."""
         return view_sale(service.sale(id), clock.now_ms())
 
-    @app.post("/v1/sales", status=201, tags=("sales",), problems=_WRITTEN)
+    @app.post("/v1/sales", status=201, tags=("sales",), problems=(NotFound, *_WRITTEN))
     async def open_sale(_admin: Admin, body: SaleBody) -> SaleView:
         """A new sale of a product."""
         return view_sale(await service.open_sale(_sale(body, defaults)), clock.now_ms())

@@ -111,20 +111,20 @@ class SalesService:
     # --- sales ---
 
     async def open_sale(self, draft: SaleDraft) -> OnSale:
-        """A new sale. Raises ``ValidationFailed``."""
+        """A new sale. Raises ``NotFound`` for its product, and ``ValidationFailed``."""
         await self._check(draft)
         sale = Sale(id=self._clock.new_id(), created_at=self._clock.now_ms(), **msgspec.structs.asdict(draft))
         await self.ledger.open(sale)
         return OnSale(sale, sale.stock)
 
     async def _check(self, draft: SaleDraft) -> None:
+        if await self._catalogue.get(draft.product_id) is None:
+            raise NotFound("There is no such product.")
         errors = []
         if draft.ends_at <= draft.starts_at:
             errors.append(FieldError("/endsAt", "must be later than startsAt"))
         if draft.per_buyer_limit > draft.stock:
             errors.append(FieldError("/perBuyerLimit", "must not be more than the stock"))
-        if await self._catalogue.get(draft.product_id) is None:
-            errors.append(FieldError("/productId", "there is no such product"))
         if errors:
             raise ValidationFailed(errors=errors)
 

@@ -12,6 +12,9 @@ from teahouse.problems import FieldError, MalformedJson, UnsupportedMediaType, V
 from teahouse.web.request import Request
 
 _MAX_ERRORS = 50
+_WHOLE_BYTES = 64 * 1024
+# Beyond this a float cannot tell whole numbers apart.
+_EXACT = 2**53
 _PLACE = re.compile(r" - at `(?P<path>[^`]*)`$")
 _FIELD = re.compile(r"Object (?:(?P<missing>missing required)|contains unknown) field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
@@ -30,7 +33,7 @@ def body_reader(kind: Any) -> Callable[[Request], Any]:
         try:
             return decode(request.body)
         except msgspec.ValidationError as error:
-            raise ValidationFailed(errors=_errors(request.body, kind, error)) from error
+            return _second_look(request.body, kind, error)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedJson(f"The body is not valid JSON in UTF-8: {error}") from error
 
@@ -52,16 +55,39 @@ def _check_media_type(request: Request) -> None:
             raise UnsupportedMediaType("JSON is UTF-8 (RFC 8259); leave the charset out or say utf-8.")
 
 
-def _errors(body: bytes, kind: Any, first: msgspec.ValidationError) -> list[FieldError]:
-    """The decoder stops at the first error; here, off the fast path, each field of the document is tried by itself."""
+def _second_look(body: bytes, kind: Any, first: msgspec.ValidationError) -> Any:
+    """Off the fast path: every wrong field is found, and a whole number may be written as 1.0.
+
+    JSON has one kind of number and JSON Schema calls 1.0 an integer; the decoder does not.
+    """
+    document = None
+    try:
+        document = msgspec.json.decode(body)
+        if "got `float`" in str(first) and len(body) <= _WHOLE_BYTES:
+            document = _whole(document)
+            return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        first = error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedJson(f"The body is not valid JSON in UTF-8: {error}") from error
+    raise ValidationFailed(errors=_errors(document, kind, first)) from first
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) <= _EXACT else value
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    return value
+
+
+def _errors(document: Any, kind: Any, first: msgspec.ValidationError) -> list[FieldError]:
+    """The decoder stops at the first error; here each field of the document is tried by itself."""
     found: list[FieldError] = []
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        try:
-            document = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise MalformedJson(f"The body is not valid JSON in UTF-8: {error}") from error
-        if isinstance(document, dict):
-            found = _field_errors(document, kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(document, dict):
+        found = _field_errors(document, kind)
     return found[:_MAX_ERRORS] or [field_error(str(first))]
 
 
