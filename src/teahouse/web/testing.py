@@ -119,7 +119,7 @@ class MemoryTransport(asyncio.Transport):
         self._connection.data_received(data)
 
     async def answer(self) -> Answer:
-        """The first answer, once it is complete."""
+        """The first answer, once it is complete. Raises ``ConnectionResetError`` where there will be none."""
         first = self._answers[0]
         await first.complete
         if not self._closing:
@@ -150,11 +150,15 @@ class MemoryTransport(asyncio.Transport):
     def _lose(self) -> None:
         self._closing = True
         self._connection.connection_lost(None)
+        if not self._current.complete.done():
+            self._current.complete.set_exception(ConnectionResetError("the connection ended without an answer"))
+            # Nobody may be waiting any more, and that is no fault.
+            self._current.complete.exception()
 
     def close(self) -> None:
         if not self._closing:
             self._closing = True
-            asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
+            asyncio.get_running_loop().call_soon(self._lose)
 
     def abort(self) -> None:
         self.close()
