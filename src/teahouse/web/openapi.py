@@ -144,5 +144,6 @@ def _problems(route: Route, signature: Signature) -> set[type[Problem]]:
 
 
 def _operation_id(route: Route) -> str:
-    words = [part.strip("{}") for part in route.template.split("/") if part and part != "v1"]
+    parts = [part for part in route.template.split("/") if part and part != "v1"]
+    words = [f"by_{part[1:-1]}" if part[0] == "{" else part for part in parts]
     return "_".join([route.method.lower(), *words]).replace("-", "_").replace(".", "_")
