@@ -20,7 +20,7 @@ import uvloop
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database
 from teahouse.sales import stock_sql
-from teahouse.sales.catalogue_sql import Catalogue
+from teahouse.sales.catalogue_sql import SqlCatalogue
 from teahouse.sales.decisions import Decisions
 from teahouse.sales.model import Product, Sale
 
@@ -58,11 +58,11 @@ async def prepared(folder: Path, clock: Clock):
     database = Database(f"sqlite:///{folder}/ledger.db")
     await database.connect()
     await database.create_all()
-    ledger = stock_sql.StockLedger(database, clock=clock)
+    ledger = stock_sql.SqlStockLedger(database, clock=clock)
     await ledger.start()
     now = clock.now_ms()
     product = Product(clock.new_id(), "tea", "", (), 100, now, now)
-    await Catalogue(database).add(product)
+    await SqlCatalogue(database).add(product)
     sale = Sale(clock.new_id(), product.id, 10**9, 100, now - 1000, now + HOUR_MS, 5, 900, now)
     await ledger.open(sale)
     return database, ledger, sale
@@ -85,7 +85,7 @@ async def main(callers: int, count: int, rounds: int) -> None:
     Decisions.take = split.around_plain("decide", Decisions.take)
     for name in ("sign_batch", "write_placed", "write_tally"):
         setattr(stock_sql, name, split.around(name, getattr(stock_sql, name)))
-    stock_sql.StockLedger._write = split.around("transaction", stock_sql.StockLedger._write)
+    stock_sql.SqlStockLedger._write = split.around("transaction", stock_sql.SqlStockLedger._write)
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
         database, ledger, sale = await prepared(Path(folder), clock)
         before = rss_mb()
@@ -113,7 +113,7 @@ async def main(callers: int, count: int, rounds: int) -> None:
             costs.append((time.perf_counter() - start) / callers * 1e6)
         print(f"a refusal {statistics.median(costs):.1f} µs")
         await ledger.aclose()
-        fresh = stock_sql.StockLedger(database, clock=clock)
+        fresh = stock_sql.SqlStockLedger(database, clock=clock)
         start = time.perf_counter()
         await fresh.start()
         print(f"rebuilt from SQL in {time.perf_counter() - start:.2f} s: {fresh.live:,} live reservations")

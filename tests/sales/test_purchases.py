@@ -17,7 +17,7 @@ from teahouse.problems import (
     StockNotReducible,
     ValidationFailed,
 )
-from teahouse.sales import Tally
+from teahouse.sales import SaleDraft, Tally
 from teahouse.sales.stock import CLOSE_AFTER_MS
 from tests.sales.shop import ANN, BOB, CAT
 
@@ -198,10 +198,16 @@ async def test_stock_can_be_added_and_taken_away_down_to_what_is_promised(shop):
 
 
 async def test_a_sale_of_contradictory_terms_is_refused_place_by_place(shop):
-    shop.product_id = "0" * 32
+    terms = SaleDraft(shop.product_id, 1, 1, shop.clock.now_ms(), shop.clock.now_ms(), 2, 60)
     with pytest.raises(ValidationFailed) as refused:
-        await shop.sale(lasts=-1)
-    assert [error.pointer for error in refused.value.errors] == ["/endsAt", "/productId"]
+        await shop.service.open_sale(terms)
+    assert [error.pointer for error in refused.value.errors] == ["/endsAt", "/perBuyerLimit"]
+
+
+async def test_a_sale_of_a_product_that_does_not_exist_is_not_found(shop):
+    shop.product_id = "0" * 32
+    with pytest.raises(NotFound):
+        await shop.sale()
 
 
 async def test_sales_are_listed_newest_first_page_by_page(shop):

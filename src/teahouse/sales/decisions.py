@@ -122,7 +122,7 @@ class Decisions:
         for sale_id, tally in self.touched.items():
             book.sales[sale_id].restore(tally)
         for sale in self.opened:
-            del book.sales[sale.id]
+            book.drop(sale.id)
 
     def publish(self) -> None:
         """The batch is durable: readers may see it, and what it reserved is live."""
@@ -227,7 +227,7 @@ class Decisions:
 
     def _open(self, ask: Open) -> Sale:
         stock = SaleStock(ask.sale)
-        self._book.sales[ask.sale.id] = stock
+        self._book.add(stock)
         self.opened.append(ask.sale)
         self._touch(stock)
         return ask.sale

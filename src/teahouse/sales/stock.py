@@ -136,8 +136,18 @@ class Book:
 
     def __init__(self) -> None:
         self.sales: dict[str, SaleStock] = {}
+        self._open: list[SaleStock] = []
         self.live: dict[str, Reservation] = {}
         self._due: list[tuple[int, str]] = []
+
+    def add(self, stock: SaleStock) -> None:
+        """Takes in a sale."""
+        self.sales[stock.sale.id] = stock
+        self._open.append(stock)
+
+    def drop(self, sale_id: str) -> None:
+        """As if the sale had never been."""
+        self._open.remove(self.sales.pop(sale_id))
 
     def admit(self, reservation: Reservation) -> None:
         """The reservation is live from now on."""
@@ -160,9 +170,10 @@ class Book:
 
     def tidy(self, now: int) -> None:
         """Closes what is over and drops the queue's entries of what was settled early."""
-        for stock in self.sales.values():
+        for stock in self._open:
             if stock.closable(now):
                 stock.close()
+        self._open = [stock for stock in self._open if not stock.closed]
         if len(self._due) > 2 * len(self.live) + _HEAP_SLACK:
             self._due = [(reservation.pay_before, reservation.id) for reservation in self.live.values()]
             heapify(self._due)

@@ -297,7 +297,8 @@ class SqlStockLedger:
         async with self._database.reading() as connection:
             self._batch = await read_batch(connection) or ""
             for sale, tally in await read_sales(connection):
-                stock = book.sales[sale.id] = SaleStock(sale, tally)
+                stock = SaleStock(sale, tally)
+                book.add(stock)
                 if stock.closable(now):
                     stock.close()
                 else:
