@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from teahouse.web.app import App
 from teahouse.web.server import Server
 
 _GC_THRESHOLD = 20_000
+# Databases, logs, outgoing connections.
+_OTHER_DESCRIPTORS = 500
 
 
 async def serve(
@@ -31,6 +34,7 @@ async def serve(
     """
     stop = _stop_event()
     server = Server(app, **server_options)
+    _raise_descriptor_limit(server.limits.connections)
     try:
         await app.startup()
         _spare_the_collector()
@@ -56,6 +60,16 @@ def _stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked)
     return stop
+
+
+def _raise_descriptor_limit(connections: int) -> None:
+    # Shells allow 1024 descriptors as a rule, far fewer than connections; what the system allows beyond is ours to take.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _spare_the_collector() -> None:

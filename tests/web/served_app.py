@@ -1,0 +1,64 @@
+"""A small server for tests that need a process of its own: ``python -m tests.web.served_app [SHUTDOWN_SECONDS]``.
+
+Says its port on standard output, then keeps its access log there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import uvloop
+
+from teahouse.web import App, Background
+from teahouse.web.serving import serve
+
+app = App(title="Served")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@app.get("/ping")
+def ping() -> dict[str, str]:
+    return {"message": "pong"}
+
+
+@app.get("/slow/{seconds}")
+async def slow(seconds: float) -> dict[str, float]:
+    say("slow begun")
+    await asyncio.sleep(seconds)
+    return {"slow": seconds}
+
+
+@app.post("/work/{seconds}", status=202)
+def work(seconds: float, background: Background) -> dict[str, str]:
+    async def run() -> None:
+        await asyncio.sleep(seconds)
+        say("work finished")
+
+    async def hand_back() -> None:
+        say("work handed back")
+
+    background.add(run, hand_back=hand_back)
+    return {}
+
+
+@app.on_stop
+async def stop() -> None:
+    say("stop hook")
+
+
+if __name__ == "__main__":
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    uvloop.run(
+        serve(
+            app,
+            host="127.0.0.1",
+            port=0,
+            shutdown_seconds=seconds,
+            access_log=sys.stdout.fileno(),
+            on_ready=lambda port: print(port, flush=True),
+        )
+    )
