@@ -12,7 +12,7 @@ PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_LINK = re.compile(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 
 
@@ -37,7 +37,8 @@ def code_spans(page: Path) -> list[str]:
 
 
 def links(page: Path) -> list[str]:
-    return _LINK.findall(_CODE.sub("", prose(page)))
+    """Where the page's links and pictures point."""
+    return [link or picture for link, picture in _LINK.findall(_CODE.sub("", prose(page)))]
 
 
 def headings(page: Path) -> list[tuple[int, str]]:
