@@ -1,11 +1,12 @@
-"""A small server for tests that need a process of its own: ``python -m tests.web.served_app [SHUTDOWN_SECONDS]``.
+"""A small server for tests that need a process of its own: ``python -m tests.web.served_app [SECONDS [DESCRIPTORS]]``.
 
-Says its port on standard output, then keeps its access log there.
+It stops within that many seconds and is begun with that limit of descriptors. Says its port on standard output, then keeps its access log there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 
 import uvloop
@@ -52,6 +53,8 @@ async def stop() -> None:
 
 if __name__ == "__main__":
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    if len(sys.argv) > 2:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     uvloop.run(
         serve(
             app,

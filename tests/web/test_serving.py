@@ -49,18 +49,12 @@ class Child:
 
 
 @contextmanager
-def child(shutdown_seconds: float = 5.0, *, descriptors: int | None = None) -> Iterator[Child]:
-    def limit() -> None:
-        if descriptors is not None:
-            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
-
+def child(shutdown_seconds: float = 5.0, *, descriptors: tuple[int, ...] = ()) -> Iterator[Child]:
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.web.served_app", str(shutdown_seconds)],
+        [sys.executable, "-m", "tests.web.served_app", str(shutdown_seconds), *map(str, descriptors)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=limit,
     ) as process:
         try:
             assert process.stdout is not None
@@ -128,7 +122,7 @@ def test_a_log_that_nobody_reads_does_not_keep_the_process_from_ending():
 
 
 def test_more_connections_than_the_shells_usual_limit_are_answered():
-    with child(descriptors=128) as server, ExitStack() as wires:
+    with child(descriptors=(128,)) as server, ExitStack() as wires:
         for _ in range(300):
             wire = wires.enter_context(server.connect())
             wire.sendall(get("/ping"))

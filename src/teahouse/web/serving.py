@@ -63,7 +63,7 @@ def _stop_event() -> asyncio.Event:
 
 
 def _raise_descriptor_limit(connections: int) -> None:
-    # Shells allow 1024 descriptors as a rule, far fewer than connections; what the system allows beyond is ours to take.
+    # Shells allow 1024 descriptors as a rule, far fewer than connections; what the system allows beyond is for taking.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + _OTHER_DESCRIPTORS
     if hard != resource.RLIM_INFINITY:
