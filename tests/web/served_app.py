@@ -1,6 +1,7 @@
 """A small server for tests that need a process of its own: ``python -m tests.web.served_app [SECONDS [DESCRIPTORS]]``.
 
-It stops within that many seconds and is begun with that limit of descriptors. Says its port on standard output, then keeps its access log there.
+It stops within that many seconds and begins with that limit of descriptors. It says its port on standard output, then
+keeps its access log there.
 """
 
 from __future__ import annotations

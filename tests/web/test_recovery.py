@@ -110,6 +110,30 @@ async def test_a_problem_that_cannot_be_told_is_a_500(waits):
         assert "set-cookie" not in {name.lower() for name in reply.headers}
 
 
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("answer", [Response(200, "text"), Response(200, None), Response("200"), Response(101), Response(700)])
+async def test_a_response_that_is_none_is_a_500(waits, answer, caplog):
+    app = App()
+
+    def odd() -> Response:
+        return answer
+
+    async def odd_later() -> Response:
+        return answer
+
+    app.get("/odd")(odd_later if waits else odd)
+    async with serving(app) as live:
+        wire = await live.connect()
+        wire.send(get("/odd") + get("/healthz"))
+        assert [reply.status for reply in await wire.replies(2)] == [500, 200]
+    assert len(caplog.records) == 1
+
+
+def test_headers_of_a_route_that_could_not_be_sent_stop_its_registration():
+    with pytest.raises(ValueError, match="line break"):
+        App().get("/x", headers={"Cache-Control": "no-store\r\nSet-Cookie: a=1"})(lambda: None)
+
+
 async def test_an_engine_that_fails_a_thousand_times_is_complained_of_once_a_second(caplog):
     app = App()
 

@@ -23,7 +23,7 @@ def render(server: Server, request: Request, response: Response) -> tuple[int, i
     close, head_only = request.close or server.draining, request.method == "HEAD"
     try:
         data = server.heads.render(response, request.id, close=close, head_only=head_only)
-    except ValueError as error:
+    except Exception as error:  # noqa: BLE001  # a handler may put anything into a response, and each is answered
         response = translate(server, request, error)
         data = server.heads.render(response, request.id, close=close, head_only=head_only)
     return response.status, len(response.body), data

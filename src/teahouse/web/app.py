@@ -12,6 +12,7 @@ from teahouse.problems import NotReady, Problem
 from teahouse.web.background import Background, BackgroundWorker
 from teahouse.web.binding import Provider, Signature, compile_call, read_signature
 from teahouse.web.request import Request
+from teahouse.web.response import Response
 from teahouse.web.routing import Handler, Route, Router
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class App:
         """
 
         def register(handler: HandlerT) -> HandlerT:
+            # A header that cannot be sent is told here, not at each request.
+            Response(headers=headers)
             first_line = (handler.__doc__ or "").strip().partition("\n")[0]
             route = Route(
                 method, path, handler, status, summary or first_line, tags, problems, max_body, headers, hidden

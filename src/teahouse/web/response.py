@@ -100,7 +100,9 @@ class Heads:
         return b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (prefix, len(body), request_id, body)
 
     def render(self, response: Response, request_id: bytes, *, close: bool, head_only: bool) -> bytes:
-        """Any answer. Raises ``ValueError`` where a header cannot be sent."""
+        """Any answer. Raises ``ValueError`` where a header cannot be sent, ``TypeError`` where it is no answer."""
+        if response.body.__class__ is not bytes or not 200 <= response.status <= 599:
+            raise TypeError("a response has bytes as its body and a final status")
         key = (response.status, response.content_type)
         prefix = self._prefixes.get(key) or self._prefix(*key)
         extra = "".join(f"{name.lower()}: {value}\r\n" for name, value in response.headers.items())
