@@ -42,7 +42,7 @@ def _parts(report: Report) -> Iterator[RenderableType]:
         ("What became of the stock", _stock(report)),
         ("Who was refused, and why", _refusals(report)),
         ("Asked twice", _doubles(report)),
-        ("How long buyers waited", _times(report)),
+        ("How long buyers waited, all asking at once", _times(report)),
         ("What was promised", _promises(report)),
     ):
         if table.row_count:
