@@ -111,7 +111,9 @@ async def test_a_problem_that_cannot_be_told_is_a_500(waits):
 
 
 @pytest.mark.parametrize("waits", [False, True])
-@pytest.mark.parametrize("answer", [Response(200, "text"), Response(200, None), Response("200"), Response(101), Response(700)])
+@pytest.mark.parametrize(
+    "answer", [Response(200, "text"), Response(200, None), Response("200"), Response(101), Response(700)]
+)
 async def test_a_response_that_is_none_is_a_500(waits, answer, caplog):
     app = App()
 
