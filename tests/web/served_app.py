@@ -22,6 +22,12 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+async def passing(seconds: float) -> None:
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, over.set)
+    await over.wait()
+
+
 @app.get("/ping")
 def ping() -> dict[str, str]:
     return {"message": "pong"}
@@ -30,14 +36,14 @@ def ping() -> dict[str, str]:
 @app.get("/slow/{seconds}")
 async def slow(seconds: float) -> dict[str, float]:
     say("slow begun")
-    await asyncio.sleep(seconds)
+    await passing(seconds)
     return {"slow": seconds}
 
 
 @app.post("/work/{seconds}", status=202)
 def work(seconds: float, background: Background) -> dict[str, str]:
     async def run() -> None:
-        await asyncio.sleep(seconds)
+        await passing(seconds)
         say("work finished")
 
     async def hand_back() -> None:

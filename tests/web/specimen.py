@@ -141,3 +141,12 @@ class Specimen:
 
             background.add(run, hand_back=hand_back, name="later")
             return {"status": "accepted"}
+
+
+def pointers(answer) -> list[str]:
+    """The places that a 422 names."""
+    assert answer.status == 422, answer.body
+    document = answer.json()
+    assert document["type"] == "/problems/validation-failed"
+    assert all(error["detail"] for error in document["errors"])
+    return [error["pointer"] for error in document["errors"]]

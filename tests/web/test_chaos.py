@@ -74,7 +74,8 @@ async def test_clients_that_come_and_go_at_random_leave_nothing_behind(seed, cap
     specimen = Specimen()
     kinds = [
         get("/ping"), get("/turns/20"), get("/big/300000"), get("/slow/x"), post("/baskets", b"{}"),
-        b"NONSENSE\r\n\r\n", get("/ping", "Connection: close"), request("POST", "/echo", "Expect: 100-continue", body=b"tea"),
+        b"NONSENSE\r\n\r\n", get("/ping", "Connection: close"),
+        request("POST", "/echo", "Expect: 100-continue", body=b"tea"),
         b"GET /half",
         b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
         request("POST", "/later", body=b""),
