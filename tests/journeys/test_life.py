@@ -155,6 +155,7 @@ async def test_sigterm_ends_clean_under_many_clients_busy_and_idle(tmp_path: Pat
                 # Closed in order, not cut.
                 assert await reader.read() == b""
                 writer.close()
+                await writer.wait_closed()
         assert "ERROR" not in server.said
         assert "WARNING" not in server.said
 

@@ -60,6 +60,8 @@ Limit = Annotated[int, Meta(ge=1, le=100, description="how many at most")]
 Cursor = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="nextCursor of the page before")]
 
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
+# A key that is missing or strange has problems of its own.
+_KEY_SCHEMA = Meta(extra_json_schema={"pattern": f"^{_KEY.pattern}$"})
 _REFUSALS = (SoldOut, LimitReached, SaleNotStarted, SaleEnded)
 _DATABASE = (DatabaseUnavailable,)
 _WRITTEN = (DatabaseUnavailable, Overloaded, OutcomeUnknown, ShuttingDown)
@@ -146,7 +148,7 @@ def _install_purchases(app: App, service: SalesService) -> None:
         caller: Caller,
         id: str,  # noqa: A002 - the path's name
         body: PurchaseBody,
-        key: Annotated[str | None, Header("Idempotency-Key", expected=True)] = None,
+        key: Annotated[str, Header("Idempotency-Key", expected=True), _KEY_SCHEMA] = "",
     ) -> ReservedView:
         """Reserves stock for the caller; the same Idempotency-Key and body get the same answer."""
         return view_reserved(await service.purchase(caller.user_id, id, _checked_key(key), body.quantity))
@@ -181,7 +183,7 @@ def _install_sandbox(app: App, service: SalesService) -> None:
         return view_payment(payment)
 
 
-def _checked_key(key: str | None) -> str:
+def _checked_key(key: str) -> str:
     if not key:
         raise IdempotencyKeyMissing
     if _KEY.fullmatch(key) is None:

@@ -107,7 +107,8 @@ def _parameter(parameter: Parameter, schema: dict[str, Any]) -> dict[str, Any]:
         "required": parameter.source is Source.PATH or parameter.required or parameter.expected,
         "schema": schema,
     }
-    if not parameter.required and parameter.default is not None and isinstance(parameter.default, str | int | float):
+    optional = not (parameter.required or parameter.expected)
+    if optional and parameter.default is not None and isinstance(parameter.default, str | int | float):
         described["schema"] = {**schema, "default": parameter.default}
     return described
 
