@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -68,6 +69,32 @@ def test_a_day_on_a_running_server_whose_data_directory_is_named(clean: Path):
         assert "The sale starts" in done.stdout
         assert server.stop() == 0
         assert "Traceback" not in server.said
+
+
+@pytest.mark.parametrize("no_colour", ["", "1"])
+def test_a_terminal_sees_the_day_as_it_goes_and_then_the_table_alone(clean: Path, no_colour: str):
+    ours, theirs = pty.openpty()
+    command = [COMMAND, "demo", "--buyers", "1", "--stock", "1"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": no_colour}
+    with subprocess.Popen(command, stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b"".join(iter(lambda: read_until_hang_up(ours), b"")).decode()
+        os.close(ours)
+    assert process.returncode == 0
+    _, cursor_back, table = shown.rpartition("\x1b[?25h")
+    assert cursor_back
+    assert "Buyers log in" in shown
+    assert "Buyers log in" not in table
+    assert "Every promise was kept. Difference 0." in table
+    assert ("\x1b[1;32m" in table or "\x1b[32m" in table) != bool(no_colour)
+
+
+def read_until_hang_up(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        # Linux's way of saying that the other side has closed.
+        return b""
 
 
 def test_another_data_directory_than_the_servers_is_told(clean: Path):
