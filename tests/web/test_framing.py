@@ -117,6 +117,20 @@ async def test_trailers_add_no_header():
     assert reply.headers["x-request-id"] != "forged"
 
 
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity, chunked", b"chunked;x=1, chunked"])
+async def test_a_body_in_a_coding_that_is_not_undone_is_refused(coding):
+    specimen = Specimen()
+    async with serving(specimen.app) as live:
+        (reply,) = await live.exchange(_post(b"Transfer-Encoding: " + coding, body=chunked(b"\x1f\x8b")))
+    assert reply.status == 400
+    assert specimen.seen == []
+
+
+async def test_the_name_of_the_chunked_coding_may_be_written_large():
+    async with serving(Specimen().app) as live:
+        assert (await live.ask(_post(b"Transfer-Encoding: Chunked ", body=chunked(b"tea")))).body == b"tea"
+
+
 async def test_empty_lines_before_a_request_are_skipped():
     async with serving(Specimen().app) as live:
         assert (await live.ask(b"\r\n\r\n" + get("/ping"))).status == 200

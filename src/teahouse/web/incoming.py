@@ -183,6 +183,7 @@ class Incoming(asyncio.Protocol):
             raise _Enough
         request = self._request
         if self._received:
+            self._check_coding(request.headers)
             request.body = b"".join(self._chunks)
             self._chunks = []
         headers = request.headers
@@ -204,6 +205,12 @@ class Incoming(asyncio.Protocol):
             # The client finds the connection closed and asks again what was not answered (RFC 9112 §9.3.2).
             self._stop = True
         if self._stop:
+            raise _Enough
+
+    def _check_coding(self, headers: dict[bytes, bytes]) -> None:
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and coding.strip().lower() != b"chunked":
+            self._failure = BadRequest("Of the transfer codings only chunked is undone here.")
             raise _Enough
 
     def _is_last(self, request: Request) -> None:
