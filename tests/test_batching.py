@@ -5,44 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from teahouse.batching import SIZE_BOUNDS, Batcher, BatchSizes, FlushFailed
 from teahouse.problems import Overloaded, ShuttingDown
-
-
-class Engine:
-    """A flush that waits until the test lets it end, and remembers what it was given."""
-
-    def __init__(self, *, gated: bool = True) -> None:
-        self.batches: list[list[int]] = []
-        self.under_way = 0
-        self.most_under_way = 0
-        self.gate = asyncio.Semaphore(0)
-        self.gated = gated
-        self.outcome = lambda calls: [call * 10 for call in calls]
-
-    async def flush(self, calls: list[int]):
-        self.batches.append(list(calls))
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
-        try:
-            if self.gated:
-                await self.gate.acquire()
-            return self.outcome(calls)
-        finally:
-            self.under_way -= 1
-
-
-async def settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-def batcher(engine: Engine, **options) -> Batcher[int, int]:
-    return Batcher(engine.flush, name="tests", **options)
+from tests.batches import Engine, batcher, settle
 
 
 async def test_a_lone_call_leaves_at_once():
@@ -213,6 +181,40 @@ async def test_withdrawn_calls_make_room():
     assert await kept == 90
 
 
+async def test_refusals_in_a_row_do_not_look_at_every_waiting_call_each_time():
+    engine = Engine()
+    batching = batcher(engine, max_waiting=2)
+    batching.submit(0)
+    await settle()
+    waiting = [batching.submit(number) for number in (1, 2)]
+    for _ in range(10):
+        with pytest.raises(Overloaded):
+            batching.submit(3)
+    waiting[0].cancel()
+    taken = None
+    for _ in range(100):
+        try:
+            taken = batching.submit(4)
+        except Overloaded:
+            continue
+        break
+    assert taken is not None
+    engine.gate.release()
+    engine.gate.release()
+    assert await asyncio.gather(waiting[1], taken) == [20, 40]
+
+
+async def test_callers_are_cancelled_with_a_flusher_that_is_cancelled():
+    engine = Engine()
+    batching = batcher(engine, max_batch=1)
+    sent, waiting = batching.submit(1), batching.submit(2)
+    await settle()
+    batching._flusher.cancel()
+    await asyncio.wait([sent, waiting], timeout=5)
+    assert sent.cancelled()
+    assert waiting.cancelled()
+
+
 async def test_closing_flushes_what_was_accepted_and_takes_no_more():
     engine = Engine()
     batching = batcher(engine, max_batch=2)
@@ -273,119 +275,6 @@ def test_a_batchs_size_falls_into_the_bucket_that_holds_it(size):
     assert bucket == len(SIZE_BOUNDS) or size <= SIZE_BOUNDS[bucket]
     assert bucket == 0 or size > SIZE_BOUNDS[bucket - 1]
     assert (sizes.calls, sizes.flushes) == (size, 1)
-
-
-class BatchingMachine(RuleBasedStateMachine):
-    """Any interleaving of calls, cancellations, flushes that end well or badly, and turns of the loop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.loop.set_exception_handler(lambda _loop, context: self.escaped.append(context))
-        self.escaped: list[object] = []
-        self.calls: dict[int, asyncio.Future[int]] = {}
-        self.cancelled_waiting: set[int] = set()
-        self.next_call = 0
-        self.failing = False
-        self.run(self._open())
-
-    async def _open(self) -> None:
-        self.engine = Engine()
-        self.engine.outcome = self._outcome
-        self.batching = batcher(self.engine, max_batch=4, max_waiting=6)
-
-    def _outcome(self, calls: list[int]) -> list[object]:
-        if self.failing:
-            raise OSError("the engine is away")
-        return [ValueError(call) if call % 5 == 0 else call * 10 for call in calls]
-
-    def run(self, coroutine) -> None:
-        self.loop.run_until_complete(asyncio.wait_for(coroutine, 5))
-
-    @rule(count=st.integers(1, 9))
-    def submit(self, count: int) -> None:
-        async def go() -> None:
-            for _ in range(count):
-                waiting = self._live()
-                try:
-                    future = self.batching.submit(self.next_call)
-                except Overloaded:
-                    # One that was withdrawn may hold its place for a few refusals more.
-                    assert waiting >= 6 or self.cancelled_waiting
-                else:
-                    self.calls[self.next_call] = future
-                    self.next_call += 1
-
-        self.run(go())
-
-    def _live(self) -> int:
-        sent = {call for batch in self.engine.batches for call in batch}
-        return sum(not future.done() for call, future in self.calls.items() if call not in sent)
-
-    @precondition(lambda self: self.calls)
-    @rule(data=st.data())
-    def cancel(self, data) -> None:
-        call = data.draw(st.sampled_from(sorted(self.calls)))
-        left = any(call in batch for batch in self.engine.batches)
-        if self.calls[call].cancel() and not left:
-            self.cancelled_waiting.add(call)
-
-    @rule(turns=st.integers(1, 4))
-    def turn(self, turns: int) -> None:
-        async def go() -> None:
-            for _ in range(turns):
-                await asyncio.sleep(0)
-
-        self.run(go())
-
-    @precondition(lambda self: self.engine.under_way)
-    @rule(failing=st.booleans())
-    def end_flush(self, failing: bool) -> None:
-        async def go() -> None:
-            self.failing = failing
-            self.engine.gate.release()
-            await settle()
-            self.failing = False
-
-        self.run(go())
-
-    @invariant()
-    def one_flush_at_a_time_in_order_and_within_its_size(self) -> None:
-        assert self.engine.most_under_way <= 1
-        sent = [call for batch in self.engine.batches for call in batch]
-        assert sent == sorted(set(sent))
-        assert all(1 <= len(batch) <= 4 for batch in self.engine.batches)
-        assert not self.cancelled_waiting & set(sent)
-
-    @invariant()
-    def each_caller_has_its_own_outcome(self) -> None:
-        for call, future in self.calls.items():
-            if not future.done() or future.cancelled():
-                continue
-            error = future.exception()
-            if error is None:
-                assert future.result() == call * 10
-                assert call % 5
-            else:
-                assert isinstance(error, FlushFailed) or (isinstance(error, ValueError) and error.args == (call,))
-
-    def teardown(self) -> None:
-        async def close() -> None:
-            closing = asyncio.ensure_future(self.batching.aclose())
-            while not closing.done():
-                self.engine.gate.release()
-                await asyncio.sleep(0)
-            await closing
-
-        self.run(close())
-        assert all(future.done() for future in self.calls.values())
-        self.each_caller_has_its_own_outcome()
-        self.loop.close()
-        assert self.escaped == []
-
-
-BatchingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestBatching = BatchingMachine.TestCase
 
 
 def _raise(_calls):
