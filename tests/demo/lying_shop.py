@@ -16,6 +16,8 @@ from teahouse.problems import (
     IdempotencyMismatch,
     LimitReached,
     NotFound,
+    OrderNotCancellable,
+    Overloaded,
     SaleNotStarted,
     SoldOut,
     WechatCodeInvalid,
@@ -40,7 +42,7 @@ class Caller(msgspec.Struct):
 
 
 class LyingShop:
-    """``lie`` names the promise to break; empty breaks none."""
+    """``lie`` names the promise to break, or what makes it hard to deal with; empty is an honest shop."""
 
     def __init__(self, lie: str = "") -> None:
         self.lie = lie
@@ -48,6 +50,7 @@ class LyingShop:
         self.orders: list[Order] = []
         self.refused: dict[tuple[str, str], int] = {}
         self.codes: set[str] = set()
+        self.turned_away: set[str] = set()
         self.sale: dict[str, Any] = {}
         self.app.provide(Caller, self.caller)
         self._accounts()
@@ -98,6 +101,8 @@ class LyingShop:
 
         @app.get("/v1/products")
         def products() -> dict[str, Any]:
+            if self.lie == "has-no-catalogue":
+                raise NotFound
             return {"items": [], "nextCursor": None}
 
         @app.post("/v1/products", status=201)
@@ -125,6 +130,11 @@ class LyingShop:
         def purchase(
             sale_id: str, caller: Caller, body: dict[str, int], key: Annotated[str, Header("Idempotency-Key")]
         ) -> dict[str, Any]:
+            if self.lie == "is-busy" and key not in self.turned_away:
+                self.turned_away.add(key)
+                raise Overloaded(retry_after=0)
+            if self.lie == "speaks-gibberish":
+                return {"order": "number nine"}
             return self.purchase(caller.name, key, body["quantity"])
 
     def purchase(self, buyer: str, key: str, quantity: int) -> dict[str, Any]:
@@ -133,7 +143,8 @@ class LyingShop:
             if earlier.quantity != quantity:
                 raise IdempotencyMismatch
             return self.promised(earlier)
-        if datetime.fromisoformat(self.sale["startsAt"]) > datetime.now(UTC):
+        late = timedelta(seconds=0.1 if self.lie == "starts-late" else 0)
+        if datetime.fromisoformat(self.sale["startsAt"]) + late > datetime.now(UTC):
             raise SaleNotStarted
         if self.held(buyer) + quantity > self.sale["perBuyerLimit"] and self.lie != "forgets-the-limit":
             raise SoldOut if self.lie == "gives-the-wrong-reason" else LimitReached
@@ -153,7 +164,8 @@ class LyingShop:
         @app.get("/v1/orders")
         def orders(caller: Caller) -> dict[str, Any]:
             mine = [self.shown(order) for order in self.orders if order.buyer == caller.name]
-            return {"items": mine[1:] if self.lie == "loses-orders" else mine, "nextCursor": None}
+            cursor = "more" if self.lie == "has-no-last-page" else None
+            return {"items": mine[1:] if self.lie == "loses-orders" else mine, "nextCursor": cursor}
 
         @app.get("/v1/orders/{order_id}")
         def order(order_id: str, caller: Caller) -> dict[str, Any]:
@@ -165,7 +177,9 @@ class LyingShop:
         @app.post("/v1/orders/{order_id}/cancel")
         def cancel(order_id: str, caller: Caller) -> dict[str, Any]:
             found = self.find(order_id, caller)
-            found.status = "cancelled"
+            if self.lie == "does-not-cancel":
+                raise OrderNotCancellable
+            found.status = "reserved" if self.lie == "forgets-to-cancel" else "cancelled"
             return self.shown(found)
 
         @app.post("/v1/sandbox/payments")

@@ -37,6 +37,13 @@ async def test_an_honest_shop_keeps_every_promise_however_small_the_day_is():
     assert [report.difference for report in reports] == [0] * len(sizes)
 
 
+@pytest.mark.parametrize("mood", ["is-busy", "starts-late"])
+async def test_a_shop_that_needs_patience_gets_it(mood: str):
+    report = await day(mood)
+    assert report.kept, broken(report)
+    assert report.asked_again > 0
+
+
 async def test_an_honest_day_has_everything_in_it():
     report = await day(buyers=40, stock=20)
     assert report.sold == 20
@@ -75,6 +82,11 @@ LIES = {
     "shows-orders-to-anybody": "Every refusal says the right reason",
     "never-returns-stock": "What is not paid returns on time, once",
     "drops-late-money": "Money that comes too late is settled or refunded",
+    "has-no-catalogue": "Every request was answered",
+    "speaks-gibberish": "Every request was answered",
+    "has-no-last-page": "Every request was answered",
+    "does-not-cancel": "Every request was answered",
+    "forgets-to-cancel": "Every request was answered",
 }
 
 

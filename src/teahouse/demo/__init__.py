@@ -6,10 +6,10 @@ day is; the report is values, drawn by whoever wants to.
 
 from teahouse.demo.ledger import Ledger
 from teahouse.demo.operator import Credentials, DemoFailed
-from teahouse.demo.own_server import own_server
 from teahouse.demo.plan import Plan
 from teahouse.demo.report import Report
 from teahouse.demo.run import play_day
+from teahouse.demo.server_process import own_server
 from teahouse.demo.stage import NoStage, Phase, Stage
 
 __all__ = [

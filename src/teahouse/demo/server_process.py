@@ -37,22 +37,22 @@ class OwnServer:
         """The last lines of its log."""
         return b"".join(self._last_lines).decode(errors="replace").strip()
 
-    async def ready(self) -> None:
-        """Returns when it says where it serves; raises ``DemoFailed``."""
+    async def ready(self, *, within: float = _READY_WITHIN_SECONDS) -> None:
+        """Returns when it says where it serves; raises ``DemoFailed`` where it does not within those seconds."""
         try:
-            async with asyncio.timeout(_READY_WITHIN_SECONDS):
+            async with asyncio.timeout(within):
                 self.url = await self._greeting()
         except TimeoutError:
-            raise DemoFailed(f"The server was not ready within {_READY_WITHIN_SECONDS:.0f} s.") from None
+            raise DemoFailed(f"The server was not ready within {within:g} s.") from None
         # A pipe that nobody reads would fill.
         self._reading = asyncio.create_task(self._read_on())
 
-    async def stop(self) -> None:
-        """SIGTERM, then its exit status; SIGKILL where it does not end."""
+    async def stop(self, *, within: float = _STOPS_WITHIN_SECONDS) -> None:
+        """SIGTERM, then its exit status; SIGKILL where it does not end within those seconds."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(_STOPS_WITHIN_SECONDS):
+            async with asyncio.timeout(within):
                 self.status = await self._process.wait()
         except TimeoutError:
             self._process.kill()
