@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, func, insert, select, text
@@ -123,6 +124,11 @@ async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path):
     with pytest.raises(DatabaseUnavailable):
         await database.connect()
     await database.aclose()
+    # The driver ends the thread of a connection that failed, but waits for nobody: the loop must not be gone first.
+    deadline = asyncio.get_running_loop().time() + 10
+    while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.001)
 
 
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path):

@@ -121,8 +121,13 @@ def _engine(url: URL, *, size: int, begin: str, pragmas: tuple[str, ...]) -> Asy
         # The driver must not begin transactions of its own: BEGIN is emitted below.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(pragma)
+        try:
+            for pragma in pragmas:
+                cursor.execute(pragma)
+        except BaseException:
+            # The pool never saw this connection, so nobody else ends its thread.
+            connection.close()
+            raise
         cursor.close()
 
     event.listen(engine.sync_engine, "connect", prepare)
