@@ -134,7 +134,8 @@ async def test_a_purchase_is_accepted_and_its_order_readable_at_once(boss: Perso
     assert (made["saleId"], made["quantity"], made["amount"], made["status"]) == (sale["id"], 2, 13200, "reserved")
     assert MOMENT.fullmatch(made["payBefore"])
     [listed] = (await buyer.get("/v1/orders")).json()["items"]
-    assert listed == {**made, "createdAt": listed["createdAt"], "changedAt": listed["createdAt"]}
+    moments = {"createdAt": listed["createdAt"], "changedAt": listed["createdAt"]}
+    assert listed == {**made, "id": made["orderId"], **moments}
     assert (await buyer.get(f"/v1/orders/{made['orderId']}")).json() == listed
     assert await books(boss, sale) == {
         "initial": 10, "remaining": 8, "reserved": 2, "sold": 0, "orders": 2, "difference": 0, "explanations": [],

@@ -120,8 +120,9 @@ class ReservedView(msgspec.Struct, rename="camel"):
 
 
 class OrderView(msgspec.Struct, rename="camel"):
-    """An order as it is now; ``changedAt`` is when it took its status."""
+    """An order as it is now; ``changedAt`` is when it took its status. ``orderId`` is its ``id``, as in the 202."""
 
+    id: str
     order_id: str
     sale_id: str
     quantity: int
@@ -227,6 +228,7 @@ def view_order(order: Order) -> OrderView:
     """An order as its buyer sees it."""
     made = order.reservation
     return OrderView(
+        made.id,
         made.id,
         made.sale_id,
         made.quantity,
