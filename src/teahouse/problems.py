@@ -123,12 +123,6 @@ class ContentTooLarge(Problem):
     status = 413
 
 
-class UriTooLong(Problem):
-    """The address is longer than the server takes. Put the data into the body."""
-
-    status = 414
-
-
 class UnsupportedMediaType(Problem):
     """This address takes a body of another content type, application/json as a rule."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -131,7 +132,26 @@ async def test_stop_hooks_run_in_reverse_and_each_runs_even_where_another_failed
     async with serving(specimen.app):
         pass
     assert ran == ["third", "second", "first"]
-    assert [record.message for record in caplog.records] == ["a stop hook failed"]
+    [record] = caplog.records
+    assert re.fullmatch("stop hook .* failed", record.message)
+
+
+async def test_a_stop_hook_that_hangs_holds_up_the_next_one_for_the_given_time_only(caplog):
+    app, ran = App(), []
+
+    async def last() -> None:
+        ran.append("last")
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    app.on_stop(last)
+    app.on_stop(hang)
+    await app.startup()
+    await app.shutdown(0.05)
+
+    assert ran == ["last"]
+    assert "hang failed" in caplog.text
 
 
 async def test_stop_hooks_run_after_the_last_request_and_its_work():

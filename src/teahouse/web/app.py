@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -158,14 +159,14 @@ class App:
         self._ready = True
 
     async def shutdown(self, seconds: float) -> None:
-        """Ends background work, then runs the stop hooks; each runs even where another failed."""
+        """Ends background work, then runs the stop hooks; each runs, so long at most, even where another failed."""
         self._ready = False
         await self.background.aclose(seconds)
         for hook in reversed(self._stops):
             try:
-                await hook()
+                await asyncio.wait_for(hook(), seconds)
             except Exception:
-                _log.exception("a stop hook failed")
+                _log.exception("stop hook %s failed", getattr(hook, "__qualname__", hook))
 
     async def check_ready(self) -> None:
         """Raises ``NotReady`` saying what is missing."""
