@@ -121,7 +121,7 @@ async def test_a_broken_promise_is_exit_status_1_and_is_named(clean: Path, lie: 
 def test_where_no_server_is_the_day_cannot_be_played(clean: Path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    done = demo("--url", f"http://127.0.0.1:{port}", "--admin", "x", stdin="y")
+    done = demo("--url", f"http://127.0.0.1:{port}")
     assert done.returncode == 2
     assert f"There is no Teahouse at http://127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr

@@ -31,7 +31,7 @@ class _Where(NamedTuple):
     """The server to play on, and who its operator is."""
 
     url: str | None
-    admin: str | None
+    admin: Credentials | None
     config: Path | None
     data_dir: Path | None
 
@@ -45,7 +45,7 @@ class _Where(NamedTuple):
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Draw the table as well")
 @options.config
 @options.data_dir
-def command(buyers: int, stock: int, *, as_json: bool, svg: Path | None, **where: Any) -> None:
+def command(buyers: int, stock: int, *, admin: str | None, as_json: bool, svg: Path | None, **where: Any) -> None:
     """Play a mini-program's whole day: buyers log in, fight for a sale, pay, cancel, vanish, and buy what returns.
 
     Against a running server it makes an admin for itself in the database that the settings name, since whoever holds
@@ -58,8 +58,9 @@ def command(buyers: int, stock: int, *, as_json: bool, svg: Path | None, **where
     from teahouse.demo import DemoFailed, Plan
 
     console = Console()
-    place = _Where(**where)
-    _check(place)
+    if not where["url"] and (admin or where["config"]):
+        raise click.UsageError("--admin and --config are for a running server: give its --url too.")
+    place = _Where(admin=_given(admin) if admin else None, **where)
     try:
         report = _run(_demo(Plan(buyers, stock), place, console, quiet=as_json))
     except DemoFailed as failure:
@@ -67,11 +68,6 @@ def command(buyers: int, stock: int, *, as_json: bool, svg: Path | None, **where
         raise SystemExit(2) from failure
     _tell(report, console, as_json=as_json, svg=svg)
     raise SystemExit(0 if report.kept else 1)
-
-
-def _check(place: _Where) -> None:
-    if not place.url and (place.admin or place.config):
-        raise click.UsageError("--admin and --config are for a running server: give its --url too.")
 
 
 def _run(day: Coroutine[Any, Any, Report]) -> Report:
@@ -117,12 +113,12 @@ async def _demo(plan: Plan, place: _Where, console: Console, *, quiet: bool) -> 
             url = server.url
         else:
             settings = load(config=place.config, options={"data_dir": place.data_dir})
-        admin = _given(place.admin) if place.admin else await _hire(settings)
+
+        async def hire() -> Credentials:
+            return place.admin or await _hire(settings)
+
         with ExitStack() as shown:
-            try:
-                await play_day(plan, url, admin, _stage(console, ledger, shown, quiet=quiet), ledger)
-            except ValueError as error:
-                raise click.UsageError(f"--url: {error}") from error
+            await play_day(plan, url, hire, _stage(console, ledger, shown, quiet=quiet), ledger)
     if server is not None and server.status != 0:
         ledger.surprises.add(f"the server ended with {server.status}: {server.last_words}")
     return close_books(ledger, perf_counter() - began)
@@ -140,13 +136,15 @@ def _stage(console: Console, ledger: Ledger, shown: ExitStack, *, quiet: bool) -
 
 
 def _given(username: str) -> Credentials:
+    """The admin of that name, with the password from standard input."""
     from teahouse.demo import Credentials
+    from teahouse.settings import Secret
 
     if sys.stdin.isatty():
-        return Credentials(username, click.prompt(f"Password of {username}", hide_input=True, err=True))
+        return Credentials(username, Secret(click.prompt(f"Password of {username}", hide_input=True, err=True)))
     given = sys.stdin.buffer.read(_MAX_PASSWORD_BYTES)
     try:
-        return Credentials(username, given.decode().removesuffix("\n").removesuffix("\r"))
+        return Credentials(username, Secret(given.decode().removesuffix("\n").removesuffix("\r")))
     except UnicodeDecodeError as error:
         raise click.UsageError("What came from standard input is not UTF-8 text.") from error
 
@@ -157,6 +155,7 @@ async def _hire(settings: Settings) -> Credentials:
     from teahouse.cli.database import opened, require_schema
     from teahouse.clock import Clock
     from teahouse.demo import Credentials, DemoFailed
+    from teahouse.settings import Secret
 
     place = "the configured database" if settings.database.url else str(settings.data_dir)
     if not settings.database.url and not (settings.data_dir / "teahouse.db").is_file():
@@ -167,7 +166,7 @@ async def _hire(settings: Settings) -> Credentials:
         await create_user(
             database, Clock(), username=username, password=password, role="admin", settings=settings.accounts
         )
-    return Credentials(username, password, origin=place)
+    return Credentials(username, Secret(password), origin=place)
 
 
 def _tell(report: Report, console: Console, *, as_json: bool, svg: Path | None) -> None:

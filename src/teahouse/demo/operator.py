@@ -10,6 +10,7 @@ from teahouse.demo.answers import Books, Made, SaleSeen, Tokens
 from teahouse.demo.api import Api, Surprise, read, slug
 from teahouse.demo.ledger import Kind
 from teahouse.demo.plan import LIMIT_PER_BUYER, PRICE, Plan
+from teahouse.settings import Secret
 
 _SALE_LASTS = timedelta(hours=1)
 
@@ -22,7 +23,7 @@ class Credentials(NamedTuple):
     """An admin's name and password. ``origin`` says which database it was made in, empty for one that was given."""
 
     username: str
-    password: str
+    password: Secret
     origin: str = ""
 
 
@@ -34,13 +35,19 @@ class Operator:
         self._url = url
         self._sale_id = ""
 
-    async def log_in(self, credentials: Credentials) -> None:
-        """Raises ``DemoFailed`` where the server does not know them as an admin."""
-        body = {"username": credentials.username, "password": credentials.password}
+    async def find_the_server(self) -> None:
+        """Raises ``DemoFailed`` where no Teahouse is ready."""
         try:
-            answer = await self.api.ask(Kind.OTHER, "POST", "/v1/auth/password", json=body)
+            answer = await self.api.ask(Kind.OTHER, "GET", "/readyz")
+            if answer.status != 200:
+                raise Surprise(f"GET /readyz: {answer.status}")
         except Surprise as surprise:
             raise DemoFailed(f"There is no Teahouse at {self._url}: {surprise}") from surprise
+
+    async def log_in(self, credentials: Credentials) -> None:
+        """Raises ``DemoFailed`` where the server does not know them as an admin."""
+        body = {"username": credentials.username, "password": credentials.password.reveal()}
+        answer = await self.api.ask(Kind.OTHER, "POST", "/v1/auth/password", json=body)
         if answer.status == 401 and credentials.origin:
             raise DemoFailed(
                 f"The server at {self._url} does not use the database in {credentials.origin}. Pass its --data-dir, "
