@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from teahouse.web import App
 from tests.web.specimen import Specimen
 from tests.web.wire import eventually, get, post, request, serving
 

@@ -27,7 +27,7 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
     "PRAGMA cache_size = -8192",
-    # In pages: fewer checkpoints rewrite the pages that many batches touch. 32 MB of log cost a start no time worth naming.
+    # In pages (32 MB): fewer checkpoints, each of which rewrites the pages that many batches touch.
     "PRAGMA wal_autocheckpoint = 8000",
     "PRAGMA journal_size_limit = 67108864",
 )
