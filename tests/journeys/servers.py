@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.processes import COMMAND
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 _GREETING = re.compile(r"serves (http://\S+)")
 _PAUSE_SECONDS = 0.01
 
