@@ -50,6 +50,11 @@ class Plan(msgspec.Struct, frozen=True):
         return min(self.buyers, MAX_CONNECTIONS)
 
     @property
+    def most_waiting(self) -> int:
+        """How many requests there can be at once: some buyers ask twice at the same time."""
+        return 2 * self.buyers
+
+    @property
     def lead_seconds(self) -> float:
         """From the announcement of the sale to its start: all have a look, and some are too early."""
         return 1.0 + self.buyers / 1500

@@ -12,6 +12,9 @@ from teahouse.demo.plan import Plan
 from teahouse.demo.stage import Stage
 from teahouse.web.client import Client
 
+# The wait for one of the shared connections counts.
+_PATIENCE_SECONDS = 30.0
+
 
 async def play_day(
     plan: Plan, url: str, hire: Callable[[], Awaitable[Credentials]], stage: Stage, ledger: Ledger
@@ -22,7 +25,8 @@ async def play_day(
     """
     try:
         # The operator does not queue behind the crowd: the books are to be seen in the middle of the rush.
-        desk, crowd = Client(url, connections=2), Client(url, connections=plan.connections)
+        desk = Client(url, connections=2)
+        crowd = Client(url, connections=plan.connections, max_waiting=plan.most_waiting, timeout=_PATIENCE_SECONDS)
     except ValueError as error:
         raise DemoFailed(str(error)) from error
     async with desk, crowd:
