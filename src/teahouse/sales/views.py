@@ -29,7 +29,14 @@ from teahouse.sales.reconciliation import Audit, DifferenceKind
 Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="32 hex characters")]
 Price = Annotated[int, Meta(ge=0, le=MAX_PRICE, description="fen")]
 Units = Annotated[int, Meta(ge=1, le=MAX_STOCK)]
-Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with a time zone, between 2000 and 2200")]
+Moment = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="RFC 3339 with a time zone, between 2000 and 2200",
+        extra_json_schema={"pattern": "^2[01][0-9]{2}-"},
+    ),
+]
 # Not every database keeps a null character in a text.
 Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=10_000)]
 Title = Annotated[str, Meta(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", max_length=200)]
