@@ -7,34 +7,13 @@ import sqlite3
 import threading
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, func, insert, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from teahouse.engines import sql
 from teahouse.engines.sql import Database
 from teahouse.problems import DatabaseUnavailable
-
-cups = Table("cups", MetaData(), Column("id", Integer, primary_key=True), Column("tea", String(20), nullable=False))
-
-
-@pytest.fixture
-async def database(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/tea.db")
-    await database.connect()
-    async with database.transaction() as connection:
-        await connection.run_sync(cups.metadata.create_all)
-    yield database
-    await database.aclose()
-
-
-async def count(database: Database) -> int:
-    async with database.reading() as connection:
-        return (await connection.execute(select(func.count()).select_from(cups))).scalar_one()
-
-
-async def pour(database: Database, number: int) -> None:
-    async with database.transaction() as connection:
-        await connection.execute(insert(cups), {"id": number, "tea": "green"})
+from tests.engines.cups import count, cups, pour
 
 
 async def test_what_a_transaction_wrote_is_there_after_it(database):

@@ -6,21 +6,25 @@ survives a power cut (https://www.sqlite.org/wal.html, https://www.sqlite.org/pr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import TypeVar, cast
 
-from sqlalchemy import URL, MetaData, event, make_url, text
+import aiosqlite
+from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, PoolResetState, StaticPool
 
 from teahouse.problems import DatabaseUnavailable
 
 _READERS = 4
 _BUSY_SECONDS = 5
-_POOL_WAIT_SECONDS = 5
+_WAIT_SECONDS = 5
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -33,6 +37,10 @@ _PRAGMAS = (
 )
 # A write that slipped into a read would pass the writers' queue by.
 _READ_ONLY = "PRAGMA query_only = ON"
+# Where the pool keeps, with the writer's connection, the engine that works on it inside the driver's thread.
+_IN_THREAD = "teahouse.in_thread"
+
+T = TypeVar("T")
 
 metadata = MetaData(
     naming_convention={
@@ -55,31 +63,57 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = _async_url(url)
         self.dialect = self.url.get_backend_name()
-        # One connection serialises the writers: they wait here, in order, and not on SQLite's busy handler.
+        # One connection, and one turn after the other: writers wait here, in order, and not on SQLite's busy handler.
+        self._turn = asyncio.Lock()
+        self._closed = False
         self._writer = _engine(self.url, size=1, begin="BEGIN IMMEDIATE", pragmas=_PRAGMAS)
         self._readers = _engine(self.url, size=_READERS, begin="BEGIN", pragmas=(*_PRAGMAS, _READ_ONLY))
+        event.listen(self._writer.sync_engine, "connect", _add_in_thread_engine)
 
     async def connect(self) -> None:
         """Opens the first connections; raises ``DatabaseUnavailable``."""
-        async with self.transaction():
-            pass
+        self._closed = False
+        await self.write(_nothing)
         await self.ping()
 
     async def aclose(self) -> None:
-        """Closes every connection; a transaction under way must have ended."""
-        await self._readers.dispose()
-        await self._writer.dispose()
+        """Takes no more writes, waits for the one under way and closes every connection; readers must have ended."""
+        self._closed = True
+        async with self._turn:
+            await self._readers.dispose()
+            await self._writer.dispose()
 
     async def ping(self) -> None:
         """One trivial read, for readiness."""
         async with self.reading() as connection:
             await connection.execute(text("SELECT 1"))
 
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Runs ``work`` in a serialised write transaction: committed (on disk) when it returns, rolled back when it
+        raises.
+
+        The whole transaction is one visit to the writer's thread, where ``transaction()`` pays several for each
+        statement. So ``work`` may use only the connection and what it was handed: the event loop's thread goes on
+        meanwhile, and must not change any of it. It must not wait, nor begin or end the transaction, and it hands back
+        plain values, no result that is still to be read.
+
+        ``write()`` and ``transaction()`` take their turns in the order they came. A caller that is cancelled while it
+        waits for its turn changes nothing; one that is cancelled later ends when the work has: committed or rolled
+        back, never half-done.
+        """
+        with _translated():
+            async with self._own_turn():
+                connection = await self._writer.connect()
+                try:
+                    return await _to_its_end(_start(await connection.get_raw_connection(), work))
+                finally:
+                    await connection.close()
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A serialised write transaction: committed (on disk) when the block ends, rolled back when it raises."""
         with _translated():
-            async with self._writer.connect() as connection, connection.begin():
+            async with self._own_turn(), self._writer.connect() as connection, connection.begin():
                 yield connection
 
     @asynccontextmanager
@@ -91,8 +125,21 @@ class Database:
 
     async def create_all(self) -> None:
         """Every declared table, without migrations; for tests."""
-        async with self.transaction() as connection:
-            await connection.run_sync(metadata.create_all)
+        await self.write(metadata.create_all)
+
+    @asynccontextmanager
+    async def _own_turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise DatabaseUnavailable from error
+        try:
+            if self._closed:
+                raise DatabaseUnavailable
+            yield
+        finally:
+            self._turn.release()
 
 
 @contextmanager
@@ -117,7 +164,9 @@ def _async_url(url: str) -> URL:
 
 
 def _engine(url: URL, *, size: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=size, max_overflow=0, pool_timeout=_POOL_WAIT_SECONDS)
+    engine = create_async_engine(
+        url, pool_size=size, max_overflow=0, pool_timeout=_WAIT_SECONDS, pool_reset_on_return=None
+    )
 
     def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         # The driver must not begin transactions of its own: BEGIN is emitted below.
@@ -133,5 +182,58 @@ def _engine(url: URL, *, size: int, begin: str, pragmas: tuple[str, ...]) -> Asy
         cursor.close()
 
     event.listen(engine.sync_engine, "connect", prepare)
-    event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    _begin_and_end(engine.sync_engine, begin)
     return engine
+
+
+def _begin_and_end(engine: Engine, begin: str) -> None:
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    event.listen(engine, "reset", _roll_back_what_is_open)
+
+
+def _roll_back_what_is_open(connection: DBAPIConnection, _entry: ConnectionPoolEntry, state: PoolResetState) -> None:
+    # A commit that failed leaves its transaction open. Nearly always there is none, and to ask costs no visit to the
+    # driver's thread, as the pool's own roll-back does.
+    driver = getattr(connection, "driver_connection", connection)
+    if driver.in_transaction and not state.terminate_only:
+        connection.rollback()
+
+
+def _add_in_thread_engine(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    """An engine for the writer's own connection, to be used in the driver's thread only."""
+    raw = connection.driver_connection._conn  # noqa: SLF001  # the driver has no public name for it
+    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, pool_reset_on_return=None)
+    _begin_and_end(engine, "BEGIN IMMEDIATE")
+    entry.info[_IN_THREAD] = engine
+
+
+def _start(pooled: PoolProxiedConnection, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+    driver = cast("aiosqlite.Connection", pooled.driver_connection)
+    result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    # The driver has no public name for "run this in your thread"; SQLAlchemy's dialect uses the same queue.
+    driver._tx.put_nowait((result, partial(_whole, pooled.info[_IN_THREAD], work)))  # noqa: SLF001
+    return result
+
+
+def _whole(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+def _nothing(_connection: Connection) -> None:
+    """Opens the connection, and shows that it can write."""
+
+
+async def _to_its_end(work: asyncio.Future[T]) -> T:
+    """The result. Who is cancelled meanwhile is so when the work has ended: a thread cannot be called back."""
+    cancelled = None
+    while not work.done():
+        try:
+            await asyncio.wait((work,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        # Looked at, so that asyncio does not complain of an error that nobody saw.
+        work.exception()
+        raise cancelled
+    return work.result()
