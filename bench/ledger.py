@@ -19,7 +19,7 @@ import uvloop
 
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database
-from teahouse.sales import stock_sql
+from teahouse.sales import batch_sql, stock_sql
 from teahouse.sales.catalogue_sql import SqlCatalogue
 from teahouse.sales.decisions import Decisions
 from teahouse.sales.model import Product, Sale
@@ -83,8 +83,8 @@ def rss_mb() -> float:
 async def main(callers: int, count: int, rounds: int) -> None:
     split, clock = Split(), Clock()
     Decisions.take = split.around_plain("decide", Decisions.take)
-    for name in ("sign_batch", "write_placed", "write_tally"):
-        setattr(stock_sql, name, split.around(name, getattr(stock_sql, name)))
+    # In the writer's thread: sign, insert, count.
+    batch_sql.Batch.write = split.around_plain("statements", batch_sql.Batch.write)
     stock_sql.SqlStockLedger._write = split.around("transaction", stock_sql.SqlStockLedger._write)
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
         database, ledger, sale = await prepared(Path(folder), clock)
@@ -95,8 +95,12 @@ async def main(callers: int, count: int, rounds: int) -> None:
             wall, cpu = time.perf_counter(), time.process_time()
             await purchases(ledger, sale, callers=callers, count=per_round)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            sql = sum(split.seconds[name] for name in ("sign_batch", "write_placed", "write_tally"))
-            parts = {"decide": split.seconds["decide"], "sql": sql, "begin+commit": split.seconds["transaction"] - sql}
+            sql = split.seconds["statements"]
+            parts = {
+                "decide": split.seconds["decide"],
+                "sql": sql,
+                "rows, hop, begin+commit": split.seconds["transaction"] - sql,
+            }
             shown = "  ".join(f"{name} {seconds / per_round * 1e6:5.1f}" for name, seconds in parts.items())
             print(
                 f"{(number + 1) * per_round:>9,} bought  {per_round / wall:>8,.0f}/s  "

@@ -40,6 +40,20 @@ class FaultyDatabase(Database):
         if fault == "after-commit":
             raise DatabaseUnavailable("the connection was cut")
 
+    async def write(self, work):
+        fault, self.fault = self.fault, None
+
+        def faulty(connection):
+            result = work(connection)
+            if fault == "before-commit":
+                raise DatabaseUnavailable("the disk is full")
+            return result
+
+        result = await super().write(faulty)
+        if fault == "after-commit":
+            raise DatabaseUnavailable("the connection was cut")
+        return result
+
     @asynccontextmanager
     async def reading(self):
         if self.blind:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Index,
     Row,
     String,
@@ -102,15 +103,19 @@ class SqlOrders:
         return [found.get((ask.sale_id, ask.slot)) for ask in asks]
 
 
-async def write_placed(connection: AsyncConnection, placed: Iterable[tuple[str, Reservation]], status: str) -> None:
-    """New orders, each with its slot (buyer, a space, key); ``IntegrityError`` when a key is used already."""
-    await connection.execute(_insert, [_row(slot, reservation, status) for slot, reservation in placed])
+def placed_rows(placed: Iterable[tuple[str, Reservation]], status: str) -> list[dict[str, Any]]:
+    """New orders, each with its slot (buyer, a space, key), as ``write_placed`` takes them."""
+    return [_row(slot, reservation, status) for slot, reservation in placed]
 
 
-async def write_moves(connection: AsyncConnection, moves: Sequence[dict[str, Any]]) -> bool:
+def write_placed(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """New orders; ``IntegrityError`` when a key is used already."""
+    connection.execute(_insert, rows)
+
+
+def write_moves(connection: Connection, moves: Sequence[dict[str, Any]]) -> bool:
     """Each of ``{order, before, after, now}``, in order; False when an order was not in the status expected."""
-    result = await connection.execute(_move, moves)
-    return result.rowcount == len(moves)
+    return connection.execute(_move, moves).rowcount == len(moves)
 
 
 async def read_orders(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Order]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Row, String, Table, insert, select
+from sqlalchemy import BigInteger, Column, Connection, Row, String, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from teahouse.engines.sql import metadata
@@ -26,11 +26,17 @@ payments = Table(
 )
 
 _CHUNK = 500
+_insert = insert(payments)
 
 
-async def write_payments(connection: AsyncConnection, received: Sequence[Payment]) -> None:
+def payment_rows(received: Sequence[Payment]) -> list[dict[str, Any]]:
+    """New payments as ``write_payments`` takes them."""
+    return [msgspec.structs.asdict(payment) for payment in received]
+
+
+def write_payments(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """New payments; ``IntegrityError`` when a transaction id is used already."""
-    await connection.execute(insert(payments), [msgspec.structs.asdict(payment) for payment in received])
+    connection.execute(_insert, rows)
 
 
 async def read_payments(connection: AsyncConnection, transaction_ids: Sequence[str]) -> dict[str, Payment]:

@@ -14,7 +14,7 @@ from teahouse.sales.model import PAID, RESERVED, Tally
 from teahouse.sales.orders_sql import count_units, orders
 from teahouse.sales.payments_sql import payments
 from teahouse.sales.reconciliation import Audit, Difference, DifferenceKind, compare_counters
-from teahouse.sales.sales_sql import read_batch, read_sales, sales, sign_batch, write_tally
+from teahouse.sales.sales_sql import read_batch, read_sales, sales, sign_batch, tally_row, write_tallies
 
 # Of each kind of difference; what is beyond shows when these are repaired.
 MOST_LISTED = 1000
@@ -83,7 +83,8 @@ async def _differences(connection: AsyncConnection, query: Finding) -> list[Diff
 
 async def _repair(connection: AsyncConnection, found: Sequence[Difference], sale_id: str | None, clock: Clock) -> None:
     # A ledger that runs all the same notices by the signature that its memory is out of date.
-    await sign_batch(connection, last=await read_batch(connection) or "", name=clock.new_id())
+    last = await read_batch(connection) or ""
+    await connection.run_sync(sign_batch, last=last, name=clock.new_id())
     for each in found:
         if each.kind in _REFUNDED and not await _settle_after_all(connection, each, clock):
             refund = {"state": "refund-due", "reason": _REFUNDED[each.kind]}
@@ -94,7 +95,7 @@ async def _repair(connection: AsyncConnection, found: Sequence[Difference], sale
         reserved, sold = held.get(RESERVED, 0), held.get(PAID, 0)
         counted = Tally(tally.initial, tally.initial - reserved - sold, reserved, sold)
         if counted != tally:
-            await write_tally(connection, sale.id, counted)
+            await connection.run_sync(write_tallies, [tally_row(sale.id, counted)])
 
 
 async def _settle_after_all(connection: AsyncConnection, each: Difference, clock: Clock) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Connection,
     ForeignKey,
     Integer,
     Row,
@@ -53,6 +55,8 @@ stock_ledger = Table(
 )
 
 _ROW = 1
+_last = select(stock_ledger.c.batch).where(stock_ledger.c.id == _ROW)
+_open = insert(sales)
 _sign = (
     update(stock_ledger)
     .where(stock_ledger.c.id == _ROW, stock_ledger.c.batch == bindparam("last"))
@@ -72,40 +76,46 @@ _count = (
 
 async def read_batch(connection: AsyncConnection) -> str | None:
     """The name of the batch written last; None before the ledger's first start."""
-    batch: str | None = await connection.scalar(select(stock_ledger.c.batch).where(stock_ledger.c.id == _ROW))
+    batch: str | None = await connection.scalar(_last)
     return batch
 
 
-async def write_first_batch(connection: AsyncConnection, name: str) -> None:
-    """Makes the one row."""
-    await connection.execute(insert(stock_ledger), [{"id": _ROW, "batch": name}])
+def write_first_batch(connection: Connection, name: str) -> None:
+    """Makes the one row, where there is none."""
+    if connection.scalar(_last) is None:
+        connection.execute(insert(stock_ledger), [{"id": _ROW, "batch": name}])
 
 
-async def sign_batch(connection: AsyncConnection, *, last: str, name: str) -> bool:
+def sign_batch(connection: Connection, *, last: str, name: str) -> bool:
     """Names this transaction's batch; False when ``last`` is no longer the last one."""
-    result = await connection.execute(_sign, {"last": last, "next": name})
-    return result.rowcount == 1
+    return connection.execute(_sign, {"last": last, "next": name}).rowcount == 1
 
 
-async def write_sale(connection: AsyncConnection, sale: Sale) -> None:
-    """A new sale, all of its stock remaining."""
+def sale_row(sale: Sale) -> dict[str, Any]:
+    """A new sale, all of its stock remaining, as ``write_sales`` takes it."""
     row = {name: getattr(sale, name) for name in Sale.__struct_fields__ if name != "stock"}
-    row |= {"initial": sale.stock, "remaining": sale.stock, "reserved": 0, "sold": 0}
-    await connection.execute(insert(sales), [row])
+    return row | {"initial": sale.stock, "remaining": sale.stock, "reserved": 0, "sold": 0}
 
 
-async def write_tally(connection: AsyncConnection, sale_id: str, tally: Tally) -> None:
-    """The sale's counters as they are now."""
-    await connection.execute(
-        _count,
-        {
-            "sale": sale_id,
-            "initial": tally.initial,
-            "remaining": tally.remaining,
-            "reserved": tally.reserved,
-            "sold": tally.sold,
-        },
-    )
+def write_sales(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """New sales."""
+    connection.execute(_open, rows)
+
+
+def tally_row(sale_id: str, tally: Tally) -> dict[str, Any]:
+    """The sale's counters as ``write_tallies`` takes them."""
+    return {
+        "sale": sale_id,
+        "initial": tally.initial,
+        "remaining": tally.remaining,
+        "reserved": tally.reserved,
+        "sold": tally.sold,
+    }
+
+
+def write_tallies(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """The counters of each sale as they are now."""
+    connection.execute(_count, rows)
 
 
 async def read_sales(connection: AsyncConnection, sale_id: str | None = None) -> list[tuple[Sale, Tally]]:

@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -19,6 +20,7 @@ from teahouse.batching import Batcher
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database
 from teahouse.problems import DatabaseUnavailable, IdempotencyMismatch, NotFound, OutcomeUnknown, Problem, SaleEnded
+from teahouse.sales.batch_sql import Batch, Overtaken
 from teahouse.sales.decisions import Command, Decisions, Known
 from teahouse.sales.model import (
     RESERVED,
@@ -36,17 +38,16 @@ from teahouse.sales.model import (
     Settle,
     Tally,
 )
-from teahouse.sales.orders_sql import SqlOrders, read_orders, stream_orders, write_moves, write_placed
-from teahouse.sales.payments_sql import read_payments, write_payments
+from teahouse.sales.orders_sql import SqlOrders, placed_rows, read_orders, stream_orders
+from teahouse.sales.payments_sql import payment_rows, read_payments
 from teahouse.sales.reconciliation import Audit
 from teahouse.sales.reconciliation_sql import examine
 from teahouse.sales.sales_sql import (
     read_batch,
     read_sales,
-    sign_batch,
+    sale_row,
+    tally_row,
     write_first_batch,
-    write_sale,
-    write_tally,
 )
 from teahouse.sales.stock import Book, SaleStock
 
@@ -55,10 +56,6 @@ EXPIRE_AT_ONCE = 500
 _PAUSE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class _Overtaken(Exception):
-    """Somebody else has written to the ledger's tables."""
 
 
 class SqlStockLedger:
@@ -94,9 +91,7 @@ class SqlStockLedger:
     async def start(self) -> None:
         """Rebuilds memory from SQL. Raises ``DatabaseUnavailable``."""
         async with self._turn:
-            async with self._database.transaction() as connection:
-                if await read_batch(connection) is None:
-                    await write_first_batch(connection, self._clock.new_id())
+            await self._database.write(partial(write_first_batch, name=self._clock.new_id()))
             await self._load()
 
     async def aclose(self) -> None:
@@ -230,7 +225,7 @@ class SqlStockLedger:
             await self._write(decisions)
         except Exception as error:  # noqa: BLE001  # whatever failed, memory has to follow SQL
             _log.warning("a batch of the stock ledger failed: %s", error, exc_info=not isinstance(error, Problem))
-            self._stale = self._stale or isinstance(error, IntegrityError | _Overtaken)
+            self._stale = self._stale or isinstance(error, IntegrityError | Overtaken)
             return await self._after_failure()
         self._accept(decisions)
         return None
@@ -244,19 +239,18 @@ class SqlStockLedger:
         return None if written else DatabaseUnavailable
 
     async def _write(self, decisions: Decisions) -> None:
-        async with self._database.transaction() as connection:
-            if not await sign_batch(connection, last=self._batch, name=decisions.name):
-                raise _Overtaken("somebody else has written to the stock ledger's tables")
-            for sale in decisions.opened:
-                await write_sale(connection, sale)
-            if decisions.placed:
-                await write_placed(connection, decisions.placed, RESERVED)
-            if decisions.moves and not await write_moves(connection, decisions.move_rows()):
-                raise _Overtaken("somebody else has changed orders")
-            if decisions.payments:
-                await write_payments(connection, decisions.payments)
-            for sale_id in decisions.touched:
-                await write_tally(connection, sale_id, self._book.sales[sale_id].tally)
+        book = self._book
+        # Rows are made here: the writer's thread must not look into memory that this one goes on with.
+        batch = Batch(
+            last=self._batch,
+            name=decisions.name,
+            opened=[sale_row(sale) for sale in decisions.opened],
+            placed=placed_rows(decisions.placed, RESERVED),
+            moves=decisions.move_rows(),
+            payments=payment_rows(decisions.payments),
+            tallies=[tally_row(sale_id, book.sales[sale_id].tally) for sale_id in decisions.touched],
+        )
+        await self._database.write(batch.write)
 
     def _accept(self, decisions: Decisions) -> None:
         self._doubt, self._batch = None, decisions.name
