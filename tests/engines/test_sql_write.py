@@ -226,7 +226,8 @@ async def test_closing_waits_for_the_write_under_way_and_refuses_those_that_wait
     waiting = [asyncio.create_task(database.write(partial(poured, number=2))), asyncio.create_task(pour(database, 3))]
     await turns()
     closing = asyncio.create_task(database.aclose())
-    await turns()
+    # Time enough to close everything, if it did not wait.
+    await asyncio.wait([closing], timeout=0.3)
     assert not closing.done()
     work.let_go.set()
     assert await task == 1
