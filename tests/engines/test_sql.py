@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import stat
 import threading
 
 import pytest
@@ -177,3 +178,14 @@ async def _spill(database: Database) -> None:
 async def _write_while_reading(database: Database) -> None:
     async with database.reading() as connection:
         await connection.execute(insert(cups), {"id": 1, "tea": "green"})
+
+
+async def test_a_new_file_and_its_log_are_for_their_owner_alone(tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'private.db'}")
+    await database.connect()
+    await database.create_all()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    await database.aclose()
+
+    assert set(modes) >= {"private.db", "private.db-wal"}
+    assert set(modes.values()) == {0o600}

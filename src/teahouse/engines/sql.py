@@ -7,6 +7,8 @@ survives a power cut (https://www.sqlite.org/wal.html, https://www.sqlite.org/pr
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -163,6 +165,14 @@ def _async_url(url: str) -> URL:
     return parsed.set(drivername="sqlite+aiosqlite")
 
 
+def _make_private(path: str | None) -> None:
+    # SQLite would make a new file as readable as the umask lets it, and its log after the file's example. Where the
+    # file cannot be made, SQLite says why.
+    if path and path != ":memory:":
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
 def _engine(url: URL, *, size: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
     engine = create_async_engine(
         url, pool_size=size, max_overflow=0, pool_timeout=_WAIT_SECONDS, pool_reset_on_return=None
@@ -181,6 +191,7 @@ def _engine(url: URL, *, size: int, begin: str, pragmas: tuple[str, ...]) -> Asy
             raise
         cursor.close()
 
+    event.listen(engine.sync_engine, "do_connect", lambda *_: _make_private(url.database))
     event.listen(engine.sync_engine, "connect", prepare)
     _begin_and_end(engine.sync_engine, begin)
     return engine
