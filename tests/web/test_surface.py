@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from teahouse.batching import Batcher
 from teahouse.problems import Problem
-from teahouse.web import App, Response, TestClient
+from teahouse.web import App, Response, TestClient, openapi
 from teahouse.web.metrics import BatchCollector
 from tests.web.specimen import Specimen
 
@@ -238,3 +238,14 @@ async def test_a_route_of_the_app_goes_before_the_kernels_page():
 
     async with TestClient(app) as client:
         assert (await client.get("/healthz")).json() == {"status": "mine"}
+
+
+async def test_the_interfaces_document_and_page_are_made_once_and_not_for_everybody_who_asks(monkeypatch):
+    made = []
+    describe = openapi.describe
+    monkeypatch.setattr(openapi, "describe", lambda app: made.append(app) or describe(app))
+    async with TestClient(Specimen().app) as client:
+        for path in ("/openapi.json", "/docs") * 3:
+            assert (await client.get(path)).status == 200
+
+    assert len(made) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from teahouse.web.metrics import KernelCollector, register_process_metrics
 from teahouse.web.reference import reference_page
 from teahouse.web.request import Request
 from teahouse.web.response import JSON, Response, encode_json
+from teahouse.web.routing import Handler
 
 if TYPE_CHECKING:
     from teahouse.web.app import App
@@ -26,9 +29,9 @@ def install_pages(app: App) -> None:
     register_process_metrics(app.metrics)
     taken = {(route.method, route.template) for route in app.router}
 
-    def page(path: str, handler: object) -> None:
+    def page(path: str, handler: Handler) -> None:
         if ("GET", path) not in taken:
-            app.get(path, hidden=True)(handler)  # type: ignore[type-var]  # each is a handler, of its own signature
+            app.get(path, hidden=True)(handler)
 
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
@@ -40,19 +43,32 @@ def install_pages(app: App) -> None:
     def metrics() -> Response:
         return Response(200, generate_latest(app.metrics), content_type=CONTENT_TYPE_LATEST)
 
-    def openapi() -> Response:
-        return Response(200, document(app), content_type=JSON)
-
-    def docs() -> Response:
-        return Response(200, reference_page(msgspec.json.decode(document(app))), content_type=HTML, headers=PAGE_POLICY)
-
     page("/healthz", healthz)
     page("/readyz", readyz)
     page("/metrics", metrics)
-    page("/openapi.json", openapi)
-    page("/docs", docs)
+    _install_reference(app, page)
     page("/problems/{name}", _problem_page)
     page("/problems", _problems_page)
+
+
+def _install_reference(app: App, page: Callable[[str, Handler], None]) -> None:
+    # To make them takes the loop tens of milliseconds, which anybody could ask for; routes are only ever added.
+    @lru_cache(maxsize=1)
+    def described(_routes: int) -> bytes:
+        return document(app)
+
+    @lru_cache(maxsize=1)
+    def explained(routes: int) -> bytes:
+        return reference_page(msgspec.json.decode(described(routes)))
+
+    def openapi() -> Response:
+        return Response(200, described(len(app.signatures)), content_type=JSON)
+
+    def docs() -> Response:
+        return Response(200, explained(len(app.signatures)), content_type=HTML, headers=PAGE_POLICY)
+
+    page("/openapi.json", openapi)
+    page("/docs", docs)
 
 
 def document(app: App) -> bytes:
