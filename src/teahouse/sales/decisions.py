@@ -136,7 +136,10 @@ class Decisions:
     # --- the commands ---
 
     def _reserve(self, ask: Reserve) -> Reservation | Problem | None:
-        stock = self._book.sales[ask.sale_id]
+        stock = self._book.sales.get(ask.sale_id)
+        if stock is None:
+            # It was there when the call came: the batch that opened it has been taken back since.
+            return NotFound("There is no such sale.")
         if stock.closed:
             return None
         slot = ask.slot
@@ -233,7 +236,9 @@ class Decisions:
         return ask.sale
 
     def _restock(self, ask: Restock) -> Sale | Problem:
-        stock = self._book.sales[ask.sale_id]
+        stock = self._book.sales.get(ask.sale_id)
+        if stock is None:
+            return NotFound("There is no such sale.")
         remaining = ask.stock - stock.reserved - stock.sold
         if remaining < 0:
             return StockNotReducible(f"{stock.reserved + stock.sold} are reserved or sold already.")
