@@ -40,7 +40,7 @@ async def slow(seconds: float) -> dict[str, float]:
     return {"slow": seconds}
 
 
-@app.post("/work/{seconds}", status=202)
+@app.post("/jobs/{seconds}", status=202)
 def work(seconds: float, background: Background) -> dict[str, str]:
     async def run() -> None:
         await passing(seconds)

@@ -75,7 +75,7 @@ def test_sigterm_answers_what_was_asked_finishes_the_work_and_exits_0():
         slow = server.connect()
         slow.sendall(get("/slow/0.5"))
         assert server.process.stderr.readline() == b"slow begun\n"
-        assert server.ask(request("POST", "/work/0.7", body=b"")).startswith(b"HTTP/1.1 202 ")
+        assert server.ask(request("POST", "/jobs/0.7", body=b"")).startswith(b"HTTP/1.1 202 ")
         code, out, said = server.stop()
         answer = slow.recv(65536)
         slow.close()
@@ -83,12 +83,12 @@ def test_sigterm_answers_what_was_asked_finishes_the_work_and_exits_0():
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close\r\n" in answer
     assert said.splitlines() == ["work finished", "stop hook"]
-    assert [json.loads(line)["route"] for line in out.splitlines()] == ["/work/{seconds}", "/slow/{seconds}"]
+    assert [json.loads(line)["route"] for line in out.splitlines()] == ["/jobs/{seconds}", "/slow/{seconds}"]
 
 
 def test_work_that_outlasts_the_grace_is_handed_back_before_the_stop_hooks():
     with child(0.3) as server:
-        assert server.ask(request("POST", "/work/60", body=b"")).startswith(b"HTTP/1.1 202 ")
+        assert server.ask(request("POST", "/jobs/60", body=b"")).startswith(b"HTTP/1.1 202 ")
         code, _out, said = server.stop()
     assert code == 0
     assert said.splitlines() == ["work handed back", "stop hook"]
