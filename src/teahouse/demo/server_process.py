@@ -49,16 +49,21 @@ class OwnServer:
 
     async def stop(self, *, within: float = _STOPS_WITHIN_SECONDS) -> None:
         """SIGTERM, then its exit status; SIGKILL where it does not end within those seconds."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(within):
                 self.status = await self._process.wait()
         except TimeoutError:
-            self._process.kill()
+            self._signal(signal.SIGKILL)
             self.status = await self._process.wait()
         if self._reading is not None:
             await self._reading
+
+    def _signal(self, number: signal.Signals) -> None:
+        # asyncio's own send_signal polls first, and a child that has just ended would be reaped there, its status lost.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     async def _greeting(self) -> str:
         while line := await self._line():
