@@ -179,6 +179,12 @@ class OutcomeUnknown(Problem):
     status = 503
 
 
+class RedisUnavailable(Problem):
+    """Redis, which decides for all nodes together, is out of reach. Nothing was changed; ask again shortly."""
+
+    status = 503
+
+
 class DatabaseUnavailable(Problem):
     """The database is out of reach, full or busy. Nothing was changed as far as the database knows; ask again
     shortly.

@@ -75,16 +75,25 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class DatabaseSettings(Section, frozen=True):
-    """Where the truth is kept; an empty ``url`` is SQLite in the data directory."""
+    """Where the truth is kept; an empty ``url`` is SQLite in the data directory.
+
+    Who has just written reads from the primary for ``sticky_seconds``; a replica further behind than
+    ``replica_lag_seconds`` is left out. ``connections`` is the most that one worker opens to each server.
+    """
 
     url: Secret = _NONE
     replicas: tuple[Secret, ...] = ()
+    connections: Annotated[int, Meta(ge=2, le=1000, description="a whole number from 2 to 1000")] = 10
+    timeout_seconds: Seconds = 5.0
+    sticky_seconds: Seconds = 5.0
+    replica_lag_seconds: Seconds = 1.0
 
 
 class RedisSettings(Section, frozen=True):
     """Shared state of many workers; an empty ``url`` is the embedded default."""
 
     url: Secret = _NONE
+    timeout_seconds: Seconds = 2.0
 
 
 class FilesSettings(Section, frozen=True):
@@ -132,13 +141,19 @@ class AccountsSettings(Section, frozen=True):
 
 
 class SalesSettings(Section, frozen=True):
-    """What a sale has when its creator does not say otherwise, and how much may wait."""
+    """What a sale has when its creator does not say otherwise, and how much may wait.
+
+    With Redis: orders reach the database at ``recorded_per_second`` at most, however fast they are sold, and purchases
+    are refused for a while when ``max_unrecorded`` of them wait for it.
+    """
 
     pay_within_seconds: Annotated[
         int, Meta(ge=1, le=7 * 86400, description="a whole number of seconds from 1 to 604800")
     ] = 900
     per_buyer_limit: Count = 1
     max_waiting: Count = 10_000
+    max_unrecorded: Count = 1_000_000
+    recorded_per_second: Count = 10_000
 
 
 class HttpSettings(Section, frozen=True):

@@ -32,6 +32,7 @@ DRIVERS = {
     "httpx": ["*_httpx.py", "wechat/platform.py"],
     "jwt": ["*_jwt.py"],
     "prometheus_client": ["web/*", "*_prometheus.py"],
+    "redis": ["engines/redis*.py", "*_redis.py"],
     "rich": ["cli/*", "*_rich.py"],
     "sqlalchemy": ["engines/sql.py", "*_sql.py", "migrations/*"],
     "uvloop": ["cli/*", "web/server.py", "web/serving.py"],
