@@ -37,7 +37,15 @@ class App:
         def user(id: str) -> dict[str, str]:
             return {"id": id}
 
-    A plain ``def`` handler runs on the event loop and must not wait; an ``async def`` handler may.
+    A plain ``def`` handler runs on the event loop and must not wait; an ``async def`` handler may, and costs a task.
+
+    One that has its answer at hand most times, such as from a cache, is a plain ``def`` that returns the answer then,
+    and otherwise a coroutine, a future or a task that gives it; its type is ``Maybe[X]``, which is
+    ``X | Awaitable[X]``, and the OpenAPI document says ``X``::
+
+        @app.get("/tea/{id}")
+        def tea(id: str) -> Maybe[Tea]:
+            return cache.get(id) or load(id)
     """
 
     def __init__(self, *, title: str = "Teahouse", version: str = "1", description: str = "") -> None:
@@ -119,7 +127,10 @@ class App:
         security: str | None = None,
         problems: tuple[type[Problem], ...] = (),
     ) -> None:
-        """Handlers that ask for ``kind`` get what ``provider(request)`` returns; it may be ``async``."""
+        """Handlers that ask for ``kind`` get what ``provider(request)`` returns.
+
+        It may be an ``async def``; or a plain ``def`` that returns ``Maybe[kind]``, as a handler may.
+        """
         self._providers[kind] = Provider(provider, security, problems)
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -147,7 +158,7 @@ class App:
             self._has_pages = True
         for route in self.router:
             signature = read_signature(route, self._providers)
-            route.call, route.waits = compile_call(route, signature, self._providers, self._background)
+            route.call = compile_call(route, signature, self._providers, self._background)
             self.signatures[route] = signature
 
     async def startup(self) -> None:

@@ -8,7 +8,7 @@ Where a parameter comes from: its name stands in the path template; its type is 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import UnionType
@@ -19,10 +19,9 @@ import msgspec
 from teahouse.problems import FieldError, NotFound, Problem, ValidationFailed
 from teahouse.web.background import Background
 from teahouse.web.body import body_reader, field_error
+from teahouse.web.calling import Extract, answered, compose
 from teahouse.web.request import Request
 from teahouse.web.routing import Handler, Route
-
-Extract = Callable[[Request], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ class Header:
 class Provider:
     """Makes a value of one type from the request; may wait, and may raise the ``problems`` it names.
 
+    It is an ``async def``, or a plain ``def`` that returns the value or, where it must wait for it, one of ``AWAITED``.
     ``security`` is the OpenAPI scheme that handlers asking for this type require.
     """
 
@@ -117,19 +117,15 @@ def read_signature(route: Route, providers: Mapping[Any, Provider]) -> Signature
     if sum(parameter.source is Source.BODY for parameter in parameters) > 1:
         raise TypeError(f"{handler.__qualname__}: a request has one body")
     used = tuple(providers[parameter.type] for parameter in parameters if parameter.source is Source.PROVIDED)
-    return Signature(tuple(parameters), hints.get("return", Any), used)
+    return Signature(tuple(parameters), answered(hints.get("return", Any)), used)
 
 
-def compile_call(
-    route: Route, signature: Signature, providers: Mapping[Any, Provider], background: Extract
-) -> tuple[Handler, bool]:
-    """The route's ``call(request)``, and whether it returns an awaitable."""
+def compile_call(route: Route, signature: Signature, providers: Mapping[Any, Provider], background: Extract) -> Handler:
+    """The route's ``call(request)``: it returns the answer, or one of ``AWAITED`` that gives it."""
     extracts = [_extract(route, parameter, providers, background) for parameter in signature.parameters]
-    waits = inspect.iscoroutinefunction(route.handler)
-    handler = _by_position(route.handler)
-    if any(provider.waits for provider in signature.providers):
-        return _waiting_call(handler, extracts, signature, providers, waits=waits), True
-    return _direct_call(handler, extracts), waits
+    provided = [parameter.source is Source.PROVIDED for parameter in signature.parameters]
+    waits = any(provider.waits for provider in signature.providers)
+    return compose(route.handler, extracts, provided, waits=waits)
 
 
 def _check_type(handler: Handler, parameter: Parameter) -> None:
@@ -140,53 +136,6 @@ def _check_type(handler: Handler, parameter: Parameter) -> None:
         msgspec.json.Decoder(parameter.type)
     except TypeError as error:
         raise TypeError(f"{handler.__qualname__}: {parameter.name}: {error}") from error
-
-
-def _by_position(handler: Handler) -> Handler:
-    """The handler as one that takes keyword-only parameters by position too."""
-    declared = inspect.signature(handler).parameters.values()
-    names = [parameter.name for parameter in declared if parameter.kind is parameter.KEYWORD_ONLY]
-    if not names:
-        return handler
-    count = len(declared) - len(names)
-    return lambda *values: handler(*values[:count], **dict(zip(names, values[count:], strict=True)))
-
-
-def _direct_call(handler: Handler, extracts: list[Extract]) -> Handler:
-    # Spelled out for the usual lengths: building an argument list costs a third of a microsecond.
-    match extracts:
-        case []:
-            return lambda _request: handler()
-        case [a]:
-            return lambda request: handler(a(request))
-        case [a, b]:
-            return lambda request: handler(a(request), b(request))
-        case [a, b, c]:
-            return lambda request: handler(a(request), b(request), c(request))
-    return lambda request: handler(*[extract(request) for extract in extracts])
-
-
-def _waiting_call(
-    handler: Handler,
-    extracts: list[Extract],
-    signature: Signature,
-    providers: Mapping[Any, Provider],
-    *,
-    waits: bool,
-) -> Callable[[Request], Awaitable[Any]]:
-    awaited = [
-        parameter.source is Source.PROVIDED and providers[parameter.type].waits for parameter in signature.parameters
-    ]
-
-    async def call(request: Request) -> Any:
-        values = []
-        for extract, is_awaited in zip(extracts, awaited, strict=True):
-            value = extract(request)
-            values.append(await value if is_awaited else value)
-        result = handler(*values)
-        return await result if waits else result
-
-    return call
 
 
 def _parameter(route: Route, name: str, hint: Any, default: Any, providers: Mapping[Any, Provider]) -> Parameter:

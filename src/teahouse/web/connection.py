@@ -10,6 +10,7 @@ import httptools
 
 from teahouse.problems import Overloaded, Problem, RequestTimeout
 from teahouse.web.answering import drop_work, refusal, render, translate
+from teahouse.web.calling import AWAITED
 from teahouse.web.incoming import BODY, CLOSING, CONTINUE, HEAD, IDLE, Incoming
 from teahouse.web.origin import Origin
 from teahouse.web.request import Request
@@ -71,13 +72,12 @@ class Connection(Incoming):
     # --- answering ----------------------------------------------------------------------------------------------------
 
     def _start(self, request: Request) -> None:
-        route = request.route
         try:
-            value = route.call(request)
+            value = request.route.call(request)
         except Exception as error:
             self._answer(request, translate(self._server, request, error))
             return
-        if route.waits:
+        if value.__class__ in AWAITED:
             self._busy = True
             self._server.run(self._wait(request, value))
         else:

@@ -36,7 +36,6 @@ class Route:
     headers: Mapping[str, str] | None = None
     hidden: bool = False
     call: Handler = field(init=False, repr=False)
-    waits: bool = field(init=False, default=False)
     figures: RouteFigures = field(init=False, default_factory=RouteFigures, repr=False)
 
     @property
