@@ -1,7 +1,7 @@
 """What one round measured, and what many rounds say together. Pure: no process, no file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 
 
@@ -18,7 +18,9 @@ class Sample:
     resident_bytes: int
     """Resident memory of the same tree, right after the round."""
     others: float = 0.0
-    """Share of the two cores that neither the server nor the load used, but something else, 0 to 1."""
+    """Share of the two cores that neither the server, its engines nor the load used, but something else, 0 to 1."""
+    engine_seconds: Mapping[str, float] = field(default_factory=dict)
+    """User and system time of each engine behind the server, by the engine's name."""
 
     @property
     def rate(self) -> float:
@@ -29,6 +31,10 @@ class Sample:
     def cpu_us(self) -> float:
         """Microseconds of CPU per request."""
         return self.cpu_seconds / self.requests * 1e6
+
+    def engine_us(self, name: str) -> float:
+        """Microseconds of an engine's CPU per request."""
+        return self.engine_seconds[name] / self.requests * 1e6
 
     @property
     def busy(self) -> float:
@@ -68,3 +74,8 @@ def cpu_ratio(ours: Sequence[Sample], peers: Sequence[Sample]) -> Spread:
 def p99_ratio(ours: Sequence[Sample], peers: Sequence[Sample]) -> Spread:
     """Our p99 by the peer's, round by round: below 1 our slow answers are faster."""
     return Spread.of([a.p99_ms / b.p99_ms for a, b in zip(ours, peers, strict=True)])
+
+
+def engine_ratio(ours: Sequence[Sample], peers: Sequence[Sample], name: str) -> Spread:
+    """An engine's CPU per request behind the peer by that behind ours, round by round: above 1 we ask less of it."""
+    return Spread.of([b.engine_us(name) / a.engine_us(name) for a, b in zip(ours, peers, strict=True)])

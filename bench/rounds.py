@@ -2,26 +2,29 @@
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bench import load
 from bench.failures import BenchFailed
 from bench.figures import Sample
 from bench.machine import Cores, busy_seconds
-from bench.servers import Server
+from bench.servers import Processes, Server
 
 QUIET = 0.05
 """Share of the two cores that everything else may use in a round that counts as quiet."""
 
 
-def measure(server: Server, wanted: load.Load, cores: Cores) -> Sample:
-    """Raises BenchFailed when an answer was refused or never came."""
+def measure(server: Server, wanted: load.Load, cores: Cores, engines: Mapping[str, Processes] | None = None) -> Sample:
+    """Raises BenchFailed when an answer was refused or never came. ``engines`` are those behind the server, by name."""
+    weighed = engines or {}
+    before = {name: engine.cpu_seconds() for name, engine in weighed.items()}
     begin, server_before, wrk_before, all_before = (
         time.monotonic(), server.cpu_seconds(), _wrk_seconds(), busy_seconds(cores)
     )  # fmt: skip
     answered = load.run(wanted, core=cores.load)
     spent = server.cpu_seconds() - server_before
-    others = busy_seconds(cores) - all_before - spent - (_wrk_seconds() - wrk_before)
+    behind = {name: engine.cpu_seconds() - before[name] for name, engine in weighed.items()}
+    others = busy_seconds(cores) - all_before - spent - sum(behind.values()) - (_wrk_seconds() - wrk_before)
     if answered.refused or answered.broken or not answered.requests:
         raise BenchFailed(
             f"{server.plan.name}: {answered.refused} refused and {answered.broken} broken "
@@ -35,6 +38,7 @@ def measure(server: Server, wanted: load.Load, cores: Cores) -> Sample:
         cpu_seconds=spent,
         resident_bytes=server.resident_bytes(),
         others=max(0.0, others / (time.monotonic() - begin) / 2),
+        engine_seconds=behind,
     )
 
 

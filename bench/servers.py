@@ -34,13 +34,11 @@ class Plan:
     environment: Mapping[str, str] | None = None
 
 
-class Server:
-    """A running server and its process tree."""
+class Processes:
+    """A running program and its children: what they weigh."""
 
-    def __init__(self, plan: Plan, process: subprocess.Popen[bytes]) -> None:
-        self.plan = plan
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
-        self.url = f"http://127.0.0.1:{plan.port}"
 
     def cpu_seconds(self) -> float:
         """User and system time so far, children included."""
@@ -55,6 +53,15 @@ class Server:
         for pid in pids:  # grows while it is read: children follow their parents
             pids.extend(_children(pid))
         return pids
+
+
+class Server(Processes):
+    """A running server and its process tree."""
+
+    def __init__(self, plan: Plan, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(process)
+        self.plan = plan
+        self.url = f"http://127.0.0.1:{plan.port}"
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """How to start Teahouse for a measurement: as a user would, from its command."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.failures import BenchFailed
@@ -20,17 +22,23 @@ def whole(name: str, folder: Path) -> Plan:
     return _serve(name, folder)
 
 
-def create_admin(folder: Path, username: str, password: str) -> None:
+def on_engines(name: str, folder: Path, environment: Mapping[str, str]) -> Plan:
+    """The whole server on the engines that the variables name."""
+    return _serve(name, folder, environment=environment)
+
+
+def create_admin(folder: Path, username: str, password: str, environment: Mapping[str, str] | None = None) -> None:
     """Creates an administrator through the command line, beside the running server."""
     command = [str(COMMAND), "user", "create", username, "--role", "admin", "--password-stdin"]
     done = subprocess.run(
-        [*command, "--data-dir", str(_data(folder))], input=password, capture_output=True, text=True, check=False
-    )
+        [*command, "--data-dir", str(_data(folder))],
+        input=password, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})},
+    )  # fmt: skip
     if done.returncode != 0:
         raise BenchFailed(f"no administrator could be created:\n{done.stderr.strip()}")
 
 
-def _serve(name: str, folder: Path, *app: str) -> Plan:
+def _serve(name: str, folder: Path, *app: str, environment: Mapping[str, str] | None = None) -> Plan:
     if not COMMAND.exists():
         raise BenchFailed("the teahouse command is not installed here: run `make setup`")
     port, stem = free_port(), file_name(name)
@@ -44,7 +52,7 @@ def _serve(name: str, folder: Path, *app: str) -> Plan:
         "/readyz",
         folder / f"{stem}-output.log",
         log,
-        {"TEAHOUSE_ACCESS_LOG": str(log)},
+        {"TEAHOUSE_ACCESS_LOG": str(log), **(environment or {})},
     )
 
 
