@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from teahouse.engines import sql
+from teahouse.engines import sql_sqlite
 from teahouse.engines.sql import Database
 from teahouse.problems import DatabaseUnavailable
 from tests.engines.cups import count, cups, pour
@@ -79,7 +79,7 @@ async def test_readers_cannot_write(database):
 
 
 async def test_another_process_that_holds_the_database_is_waited_for_only_so_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(sql, "_PRAGMAS", (*sql._PRAGMAS, "PRAGMA busy_timeout = 100"))
+    monkeypatch.setattr(sql_sqlite, "_PRAGMAS", (*sql_sqlite._PRAGMAS, "PRAGMA busy_timeout = 100"))
     database = Database(f"sqlite:///{tmp_path}/tea.db")
     await database.connect()
     async with database.transaction() as connection:
@@ -142,8 +142,8 @@ async def test_a_cancelled_transaction_leaves_no_half_done_work_and_no_lost_conn
         for number in range(3, 8):
             await pour(database, number)
     assert await count(database) in (5, 7)
-    assert database._writer.pool.checkedout() == 0
-    assert database._readers.pool.checkedout() == 0
+    assert database._sqlite._writer.pool.checkedout() == 0
+    assert database._sqlite._readers.pool.checkedout() == 0
 
 
 async def test_a_reader_cancelled_while_it_waits_gives_its_place_back(database):
@@ -154,7 +154,7 @@ async def test_a_reader_cancelled_while_it_waits_gives_its_place_back(database):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert results[1::2] == [0] * 5
-    assert database._readers.pool.checkedout() == 0
+    assert database._sqlite._readers.pool.checkedout() == 0
 
 
 async def test_a_writer_cancelled_while_it_waits_for_its_turn_changes_nothing(database):

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError
 
-from teahouse.engines import sql
+from teahouse.engines import sql_sqlite
 from teahouse.engines.sql import Database
 from teahouse.problems import DatabaseUnavailable
 from tests.engines.cups import count, cups, pour, poured
@@ -49,9 +49,9 @@ async def turns(number: int = 5) -> None:
 
 
 def assert_nothing_is_checked_out(database: Database) -> None:
-    assert database._writer.pool.checkedout() == 0
-    assert database._readers.pool.checkedout() == 0
-    assert not database._turn.locked()
+    assert database._sqlite._writer.pool.checkedout() == 0
+    assert database._sqlite._readers.pool.checkedout() == 0
+    assert not database._sqlite._turn.locked()
 
 
 async def test_what_was_written_is_there_and_the_works_result_is_handed_back(database):
@@ -167,7 +167,7 @@ async def test_a_caller_cancelled_while_the_work_is_under_way_ends_when_the_work
         await turns()
     # The turn is still its own: nobody writes in between.
     assert not task.done()
-    assert database._turn.locked()
+    assert database._sqlite._turn.locked()
     work.let_go.set()
     await asyncio.wait([task])
     assert task.cancelled()
@@ -195,7 +195,7 @@ async def test_a_caller_cancelled_at_any_moment_leaves_no_half_done_work_and_no_
 
 
 async def test_a_turn_is_waited_for_only_so_long(database, monkeypatch):
-    monkeypatch.setattr(sql, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(sql_sqlite, "_WAIT_SECONDS", 0.05)
     async with database.transaction():
         with pytest.raises(DatabaseUnavailable):
             await database.write(partial(poured, number=1))
@@ -244,7 +244,7 @@ async def test_after_closing_a_write_is_refused_and_opens_nothing(database):
         await database.write(partial(poured, number=1))
     with pytest.raises(DatabaseUnavailable):
         await pour(database, 1)
-    assert database._writer.pool.checkedin() == 0
+    assert database._sqlite._writer.pool.checkedin() == 0
 
 
 async def test_a_connection_that_was_lost_is_made_anew(database):

@@ -23,7 +23,7 @@ EMPTY_NAMES = ("utils", "util", "common", "helpers", "helper", "manager", "misc"
 
 # A driver is imported by the files named after it, by engines/ and by the file whose whole job it is.
 DRIVERS = {
-    "aiosqlite": ["engines/sql.py"],
+    "aiosqlite": ["engines/sql_sqlite.py"],
     "alembic": ["migrations/*"],
     "argon2": ["*_argon2.py"],
     "click": ["cli/*"],
@@ -34,7 +34,7 @@ DRIVERS = {
     "prometheus_client": ["web/*", "*_prometheus.py"],
     "redis": ["engines/redis*.py", "*_redis.py"],
     "rich": ["cli/*", "*_rich.py"],
-    "sqlalchemy": ["engines/sql.py", "*_sql.py", "migrations/*"],
+    "sqlalchemy": ["engines/sql*.py", "*_sql.py", "migrations/*"],
     "uvloop": ["cli/*", "web/server.py", "web/serving.py"],
 }
 

@@ -31,16 +31,16 @@ class FaultyDatabase(Database):
     blind = False
 
     @asynccontextmanager
-    async def transaction(self):
+    async def transaction(self, caller=None):
         fault, self.fault = self.fault, None
-        async with super().transaction() as connection:
+        async with super().transaction(caller) as connection:
             yield connection
             if fault == "before-commit":
                 raise DatabaseUnavailable("the disk is full")
         if fault == "after-commit":
             raise DatabaseUnavailable("the connection was cut")
 
-    async def write(self, work):
+    async def write(self, work, caller=None):
         fault, self.fault = self.fault, None
 
         def faulty(connection):
@@ -49,16 +49,16 @@ class FaultyDatabase(Database):
                 raise DatabaseUnavailable("the disk is full")
             return result
 
-        result = await super().write(faulty)
+        result = await super().write(faulty, caller)
         if fault == "after-commit":
             raise DatabaseUnavailable("the connection was cut")
         return result
 
     @asynccontextmanager
-    async def reading(self):
+    async def reading(self, caller=None):
         if self.blind:
             raise DatabaseUnavailable("out of reach")
-        async with super().reading() as connection:
+        async with super().reading(caller) as connection:
             yield connection
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from teahouse import datadir, migrations
-from teahouse.engines.sql import Database
+from teahouse.engines.sql import database_on
 from teahouse.problems import DatabaseUnavailable
 from teahouse.settings import Settings, SettingsError, wechat_mode
 
@@ -122,7 +122,7 @@ async def database(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.database.url and not (settings.data_dir / "teahouse.db").exists():
         yield Finding("database", State.GOOD, "not there yet; the first start makes it")
         return
-    engine = Database(settings.database_url)
+    engine = database_on(settings)
     try:
         await engine.ping()
         at = await migrations.current(engine)

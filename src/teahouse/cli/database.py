@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from teahouse import datadir, migrations
-from teahouse.engines.sql import Database
+from teahouse.engines.sql import Database, database_on
 from teahouse.settings import Settings, SettingsError
 
 
@@ -14,7 +14,7 @@ from teahouse.settings import Settings, SettingsError
 async def opened(settings: Settings) -> AsyncIterator[Database]:
     """The settings' database, in a data directory that is there; raises ``SettingsError``, ``DatabaseUnavailable``."""
     datadir.prepare(settings.data_dir)
-    database = Database(settings.database_url)
+    database = database_on(settings)
     try:
         yield database
     finally:

@@ -1,250 +1,189 @@
-"""The SQL engine: one writer and a few readers on SQLite in WAL mode.
-
-Every transaction on the writer begins ``IMMEDIATE`` and commits with ``synchronous=FULL``: what has been committed
-survives a power cut (https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous).
-"""
+"""The SQL engine: SQLite in a file, or a server (MySQL, MariaDB, PostgreSQL) with replicas. One face for all."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
-from typing import TypeVar, cast
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
-import aiosqlite
-from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, PoolResetState, StaticPool
+from sqlalchemy import URL, Connection, make_url, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from teahouse.problems import DatabaseUnavailable
+from teahouse.engines.sql_errors import translated
+from teahouse.engines.sql_network import NetworkEngine
+from teahouse.engines.sql_replicas import ReplicaState
+from teahouse.engines.sql_schema import metadata
+from teahouse.engines.sql_sqlite import SqliteEngine
+from teahouse.settings import Settings
 
-_READERS = 4
-_BUSY_SECONDS = 5
-_WAIT_SECONDS = 5
-_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-    f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
-    "PRAGMA cache_size = -8192",
-    # In pages (32 MB): fewer checkpoints, each of which rewrites the pages that many batches touch.
-    "PRAGMA wal_autocheckpoint = 8000",
-    "PRAGMA journal_size_limit = 67108864",
-)
-# A write that slipped into a read would pass the writers' queue by.
-_READ_ONLY = "PRAGMA query_only = ON"
-# Where the pool keeps, with the writer's connection, the engine that works on it inside the driver's thread.
-_IN_THREAD = "teahouse.in_thread"
+__all__ = ["ANYBODY", "Caller", "Database", "ReplicaState", "database_on", "metadata"]
+
+# A reader who has written nothing that it would have to see.
+ANYBODY = ""
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "mysql": "mysql+asyncmy",
+    "mariadb": "mariadb+asyncmy",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
 
 T = TypeVar("T")
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(column_0_N_label)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+# Who writes: a user's id, or those of everybody whose writes are gathered in one transaction.
+Caller = str | Sequence[str] | None
 
 
 class Database:
-    """Connections to one SQL database.
+    """Connections to one SQL database, and to its replicas.
 
-    Raises ``DatabaseUnavailable`` where the engine is out of reach, full or busy for longer than its time-out;
-    constraint violations pass as SQLAlchemy's ``IntegrityError``.
+    Raises ``DatabaseUnavailable`` where the engine is out of reach, full, read-only or busy for longer than its
+    time-out; constraint violations pass as SQLAlchemy's ``IntegrityError``.
+
+    A server is written to READ COMMITTED, by many at once; ``connections`` is the most that is opened to each. It is
+    given up when it has not answered a statement for ``timeout_seconds``, and so is a block that gave it none to do for
+    as long. SQLite waits five seconds, and has one writer at a time.
+
+    Reads of a named caller go to a replica, unless that caller has written, here, within ``sticky_seconds``; a replica
+    that is dead or further behind than ``replica_lag_seconds`` is left out. Everything else goes to the primary.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        replicas: Sequence[str] = (),
+        connections: int = 10,
+        timeout_seconds: float = 5.0,
+        sticky_seconds: float = 5.0,
+        replica_lag_seconds: float = 1.0,
+    ) -> None:
         self.url = _async_url(url)
         self.dialect = self.url.get_backend_name()
-        # One connection, and one turn after the other: writers wait here, in order, and not on SQLite's busy handler.
-        self._turn = asyncio.Lock()
-        self._closed = False
-        self._writer = _engine(self.url, size=1, begin="BEGIN IMMEDIATE", pragmas=_PRAGMAS)
-        self._readers = _engine(self.url, size=_READERS, begin="BEGIN", pragmas=(*_PRAGMAS, _READ_ONLY))
-        event.listen(self._writer.sync_engine, "connect", _add_in_thread_engine)
+        self._sqlite: SqliteEngine | None = None
+        self._network: NetworkEngine | None = None
+        if self.dialect == "sqlite":
+            if replicas:
+                raise ValueError("database.replicas: SQLite has none")
+            self._sqlite = SqliteEngine(self.url)
+        else:
+            self._network = NetworkEngine(
+                self.url,
+                [_replica_url(replica, self.dialect) for replica in replicas],
+                connections=connections,
+                timeout_seconds=timeout_seconds,
+                sticky_seconds=sticky_seconds,
+                replica_lag_seconds=replica_lag_seconds,
+            )
 
     async def connect(self) -> None:
         """Opens the first connections; raises ``DatabaseUnavailable``."""
-        self._closed = False
-        await self.write(_nothing)
+        with translated():
+            await (self._sqlite or self._on_network).connect()
         await self.ping()
 
     async def aclose(self) -> None:
-        """Takes no more writes, waits for the one under way and closes every connection; readers must have ended."""
-        self._closed = True
-        async with self._turn:
-            await self._readers.dispose()
-            await self._writer.dispose()
+        """Takes no more writes, waits for those under way and closes every connection; readers must have ended."""
+        await (self._sqlite or self._on_network).aclose()
 
     async def ping(self) -> None:
-        """One trivial read, for readiness."""
+        """One trivial read from the primary, for readiness."""
         async with self.reading() as connection:
             await connection.execute(text("SELECT 1"))
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Runs ``work`` in a serialised write transaction: committed (on disk) when it returns, rolled back when it
-        raises.
+    async def write(self, work: Callable[[Connection], T], caller: Caller = None) -> T:
+        """Runs ``work`` in a write transaction: committed (on disk) when it returns, rolled back when it raises.
 
-        The whole transaction is one visit to the writer's thread, where ``transaction()`` pays several for each
-        statement. So ``work`` may use only the connection and what it was handed: the event loop's thread goes on
-        meanwhile, and must not change any of it. It must not wait, nor begin or end the transaction, and it hands back
-        plain values, no result that is still to be read.
+        ``work`` may use only the connection and what it was handed. It must not wait, nor begin or end the
+        transaction, and it hands back plain values, no result that is still to be read. On SQLite it runs in the
+        writer's thread, while the event loop's goes on: neither may change what the other looks at. On a server it may
+        run again, up to five times, where the server undid the transaction (a deadlock, a lost connection before the
+        commit): nothing else may come of it.
 
-        ``write()`` and ``transaction()`` take their turns in the order they came. A caller that is cancelled while it
-        waits for its turn changes nothing; one that is cancelled later ends when the work has: committed or rolled
-        back, never half-done.
+        ``DatabaseUnavailable`` from the commit leaves open whether it happened.
+
+        On SQLite ``write()`` and ``transaction()`` take their turns in the order they came; on a server they go on side
+        by side. A caller that is cancelled while it waits for its turn changes nothing; one that is cancelled later
+        leaves its transaction committed or rolled back, never half-done.
         """
-        with _translated():
-            async with self._own_turn():
-                connection = await self._writer.connect()
-                try:
-                    return await _to_its_end(_start(await connection.get_raw_connection(), work))
-                finally:
-                    await connection.close()
+        with translated():
+            if self._sqlite is not None:
+                return await self._sqlite.write(work)
+            return await self._on_network.write(work, _callers(caller))
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A serialised write transaction: committed (on disk) when the block ends, rolled back when it raises."""
-        with _translated():
-            async with self._own_turn(), self._writer.connect() as connection, connection.begin():
+    async def transaction(self, caller: Caller = None) -> AsyncIterator[AsyncConnection]:
+        """A write transaction: committed (on disk) when the block ends, rolled back when it raises."""
+        engine = self._sqlite.transaction() if self._sqlite else self._on_network.transaction(_callers(caller))
+        with translated():
+            async with engine as connection:
                 yield connection
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A consistent snapshot, concurrent with the writer."""
-        with _translated():
-            async with self._readers.connect() as connection, connection.begin():
+    async def reading(self, caller: str | None = None) -> AsyncIterator[AsyncConnection]:
+        """A consistent snapshot, concurrent with writers.
+
+        Without a caller it is the primary's. Name the user who asks, or ``ANYBODY`` where what is read may be as old as
+        a replica is behind.
+        """
+        engine = self._sqlite.reading() if self._sqlite else self._on_network.reading(caller)
+        with translated():
+            async with engine as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction for changes of the schema: one node at a time, and its statements may take their time."""
+        engine = self._sqlite.transaction() if self._sqlite else self._on_network.migrating()
+        with translated():
+            async with engine as connection:
+                yield connection
+
+    def replica_states(self) -> list[ReplicaState]:
+        """Each replica: its host without name or password, its state, and its lag in seconds."""
+        return [] if self._network is None else self._network.replica_states()
 
     async def create_all(self) -> None:
         """Every declared table, without migrations; for tests."""
         await self.write(metadata.create_all)
 
-    @asynccontextmanager
-    async def _own_turn(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                await self._turn.acquire()
-        except TimeoutError as error:
-            raise DatabaseUnavailable from error
-        try:
-            if self._closed:
-                raise DatabaseUnavailable
-            yield
-        finally:
-            self._turn.release()
+    @property
+    def _on_network(self) -> NetworkEngine:
+        assert self._network is not None
+        return self._network
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turns the driver's ways of saying "not now" into one problem."""
-    try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise DatabaseUnavailable from error
-    except DatabaseError as error:
-        # SQLite reports a file that is damaged, or no database at all, as the bare base class.
-        if type(error) is not DatabaseError:
-            raise
-        raise DatabaseUnavailable from error
+def database_on(settings: Settings) -> Database:
+    """The database that the settings name."""
+    chosen = settings.database
+    return Database(
+        settings.database_url,
+        replicas=[replica.reveal() for replica in chosen.replicas],
+        connections=chosen.connections,
+        timeout_seconds=chosen.timeout_seconds,
+        sticky_seconds=chosen.sticky_seconds,
+        replica_lag_seconds=chosen.replica_lag_seconds,
+    )
+
+
+def _callers(caller: Caller) -> Sequence[str]:
+    if caller is None:
+        return ()
+    return (caller,) if isinstance(caller, str) else caller
 
 
 def _async_url(url: str) -> URL:
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        raise ValueError(f"database.url: {parsed.get_backend_name()} is not supported; use sqlite:///PATH")
-    return parsed.set(drivername="sqlite+aiosqlite")
+    driver = _DRIVERS.get(parsed.get_backend_name())
+    if driver is None:
+        known = "sqlite:///PATH, mysql://, mariadb:// or postgresql://"
+        raise ValueError(f"database.url: {parsed.get_backend_name()} is not supported; use {known}")
+    return parsed.set(drivername=driver)
 
 
-def _make_private(path: str | None) -> None:
-    # SQLite would make a new file as readable as the umask lets it, and its log after the file's example. Where the
-    # file cannot be made, SQLite says why.
-    if path and path != ":memory:":
-        with contextlib.suppress(OSError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-
-
-def _engine(url: URL, *, size: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
-    engine = create_async_engine(
-        url, pool_size=size, max_overflow=0, pool_timeout=_WAIT_SECONDS, pool_reset_on_return=None
-    )
-
-    def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-        # The driver must not begin transactions of its own: BEGIN is emitted below.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        try:
-            for pragma in pragmas:
-                cursor.execute(pragma)
-        except BaseException:
-            # The pool never saw this connection, so nobody else ends its thread.
-            connection.close()
-            raise
-        cursor.close()
-
-    event.listen(engine.sync_engine, "do_connect", lambda *_: _make_private(url.database))
-    event.listen(engine.sync_engine, "connect", prepare)
-    _begin_and_end(engine.sync_engine, begin)
-    return engine
-
-
-def _begin_and_end(engine: Engine, begin: str) -> None:
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    event.listen(engine, "reset", _roll_back_what_is_open)
-
-
-def _roll_back_what_is_open(connection: DBAPIConnection, _entry: ConnectionPoolEntry, state: PoolResetState) -> None:
-    # A commit that failed leaves its transaction open. Nearly always there is none, and to ask costs no visit to the
-    # driver's thread, as the pool's own roll-back does.
-    driver = getattr(connection, "driver_connection", connection)
-    if driver.in_transaction and not state.terminate_only:
-        connection.rollback()
-
-
-def _add_in_thread_engine(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    """An engine for the writer's own connection, to be used in the driver's thread only."""
-    raw = connection.driver_connection._conn  # noqa: SLF001  # the driver has no public name for it
-    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, pool_reset_on_return=None)
-    _begin_and_end(engine, "BEGIN IMMEDIATE")
-    entry.info[_IN_THREAD] = engine
-
-
-def _start(pooled: PoolProxiedConnection, work: Callable[[Connection], T]) -> asyncio.Future[T]:
-    driver = cast("aiosqlite.Connection", pooled.driver_connection)
-    result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    # The driver has no public name for "run this in your thread"; SQLAlchemy's dialect uses the same queue.
-    driver._tx.put_nowait((result, partial(_whole, pooled.info[_IN_THREAD], work)))  # noqa: SLF001
-    return result
-
-
-def _whole(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.begin() as connection:
-        return work(connection)
-
-
-def _nothing(_connection: Connection) -> None:
-    """Opens the connection, and shows that it can write."""
-
-
-async def _to_its_end(work: asyncio.Future[T]) -> T:
-    """The result. Who is cancelled meanwhile is so when the work has ended: a thread cannot be called back."""
-    cancelled = None
-    while not work.done():
-        try:
-            await asyncio.wait((work,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        # Looked at, so that asyncio does not complain of an error that nobody saw.
-        work.exception()
-        raise cancelled
-    return work.result()
+def _replica_url(url: str, dialect: str) -> URL:
+    parsed = _async_url(url)
+    if parsed.get_backend_name() != dialect:
+        raise ValueError(f"database.replicas: a replica of {dialect} cannot be {parsed.get_backend_name()}")
+    return parsed

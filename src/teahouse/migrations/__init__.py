@@ -22,15 +22,20 @@ def head() -> str:
 
 async def current(database: Database) -> str | None:
     """The revision the database is at; None for an empty database."""
+    # The primary's: a replica may not have heard of the last migration yet.
     async with database.reading() as connection:
         return await connection.run_sync(_current)
 
 
 async def upgrade(database: Database) -> bool:
-    """Brings the schema up to date in one transaction; True when there was something to do."""
+    """Brings the schema up to date; True when there was something to do.
+
+    One node at a time. On SQLite and PostgreSQL it is one transaction; MySQL commits step by step, and where a
+    migration died there the next one goes on.
+    """
     if await current(database) == head():
         return False
-    async with database.transaction() as connection:
+    async with database.migrating() as connection:
         await connection.run_sync(_upgrade)
     return True
 

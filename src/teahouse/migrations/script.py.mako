@@ -1,7 +1,8 @@
 """${message}"""
 
-from alembic import op
 import sqlalchemy as sa
+
+from teahouse.migrations import steps
 
 revision = "${up_revision}"
 down_revision = ${repr(down_revision)}

@@ -40,6 +40,7 @@ sales = Table(
     Column("remaining", BigInteger, nullable=False),
     Column("reserved", BigInteger, nullable=False),
     Column("sold", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False, server_default="0", comment="of the counters, where Redis decides"),
     # No check on "remaining": where a hand in the database oversold, returns must still be possible.
     CheckConstraint("remaining + reserved + sold = initial", name="sum"),
     CheckConstraint("reserved >= 0 AND sold >= 0", name="counts"),
@@ -52,6 +53,7 @@ stock_ledger = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("batch", String(32), nullable=False),
+    Column("keeper", String(8), nullable=False, server_default="sql", comment="who decides about stock: sql or redis"),
 )
 
 _ROW = 1
@@ -128,5 +130,6 @@ async def read_sales(connection: AsyncConnection, sale_id: str | None = None) ->
 
 def _sale(row: Row[*tuple[Any, ...]]) -> tuple[Sale, Tally]:
     values = row._asdict()
+    del values["seq"]
     tally = Tally(**{name: values.pop(name) for name in Tally.__struct_fields__})
     return Sale(stock=tally.initial, **values), tally

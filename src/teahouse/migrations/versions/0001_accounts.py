@@ -1,8 +1,8 @@
 """Accounts: users, what they log in by, and their sessions; the sandbox's codes."""
 
 import sqlalchemy as sa
-from alembic import op
-from sqlalchemy.dialects import mysql
+
+from teahouse.migrations import steps
 
 revision = "0001"
 down_revision = None
@@ -10,15 +10,8 @@ branch_labels = None
 depends_on = None
 
 
-def exact(length: int) -> sa.String:
-    """Text that is compared byte by byte on MySQL too."""
-    return sa.String(length).with_variant(
-        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
-    )
-
-
 def upgrade() -> None:
-    op.create_table(
+    steps.create_table(
         "users",
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("nickname", sa.String(64), nullable=False),
@@ -27,29 +20,29 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_users"),
     )
-    op.create_table(
+    steps.create_table(
         "passwords",
         sa.Column("user_id", sa.String(32), nullable=False),
         sa.Column("username", sa.String(64), nullable=False),
-        sa.Column("username_key", exact(255), nullable=False),
+        sa.Column("username_key", steps.exact(255), nullable=False),
         sa.Column("hash", sa.String(255), nullable=False),
         sa.PrimaryKeyConstraint("user_id", name="pk_passwords"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_passwords_user_id_users"),
         sa.UniqueConstraint("username_key", name="uq_passwords_username_key"),
     )
-    op.create_table(
+    steps.create_table(
         "wechat_identities",
-        sa.Column("openid", exact(128), nullable=False),
+        sa.Column("openid", steps.exact(128), nullable=False),
         sa.Column("user_id", sa.String(32), nullable=False),
-        sa.Column("unionid", exact(128)),
+        sa.Column("unionid", steps.exact(128)),
         sa.Column("session_key", sa.String(128), nullable=False),
         sa.Column("updated_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("openid", name="pk_wechat_identities"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_wechat_identities_user_id_users"),
     )
-    op.create_index("ix_wechat_identities_user_id", "wechat_identities", ["user_id"])
-    op.create_index("ix_wechat_identities_unionid", "wechat_identities", ["unionid"])
-    op.create_table(
+    steps.create_index("ix_wechat_identities_user_id", "wechat_identities", ["user_id"])
+    steps.create_index("ix_wechat_identities_unionid", "wechat_identities", ["unionid"])
+    steps.create_table(
         "known_networks",
         sa.Column("user_id", sa.String(32), nullable=False),
         sa.Column("network", sa.String(64), nullable=False),
@@ -57,8 +50,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_id", "network", name="pk_known_networks"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_known_networks_user_id_users"),
     )
-    op.create_index("ix_known_networks_seen_at", "known_networks", ["seen_at"])
-    op.create_table(
+    steps.create_index("ix_known_networks_seen_at", "known_networks", ["seen_at"])
+    steps.create_table(
         "sessions",
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("user_id", sa.String(32), nullable=False),
@@ -76,19 +69,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_sessions"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_sessions_user_id_users"),
     )
-    op.create_index("ix_sessions_user_id_sessions_ended_at", "sessions", ["user_id", "ended_at"])
-    op.create_index("ix_sessions_last_seen_at", "sessions", ["last_seen_at"])
-    op.create_index("ix_sessions_ended_at", "sessions", ["ended_at"])
-    op.create_table(
+    steps.create_index("ix_sessions_user_id_sessions_ended_at", "sessions", ["user_id", "ended_at"])
+    steps.create_index("ix_sessions_last_seen_at", "sessions", ["last_seen_at"])
+    steps.create_index("ix_sessions_ended_at", "sessions", ["ended_at"])
+    steps.create_table(
         "sandbox_codes",
         sa.Column("code_hash", sa.String(64), nullable=False),
         sa.Column("issued_at", sa.BigInteger, nullable=False),
         sa.Column("used_at", sa.BigInteger),
         sa.PrimaryKeyConstraint("code_hash", name="pk_sandbox_codes"),
     )
-    op.create_index("ix_sandbox_codes_issued_at", "sandbox_codes", ["issued_at"])
+    steps.create_index("ix_sandbox_codes_issued_at", "sandbox_codes", ["issued_at"])
 
 
 def downgrade() -> None:
     for table in ("sandbox_codes", "sessions", "known_networks", "wechat_identities", "passwords", "users"):
-        op.drop_table(table)
+        steps.drop_table(table)

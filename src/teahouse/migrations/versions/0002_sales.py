@@ -1,8 +1,8 @@
 """Sales: products, sales with their counters, orders, payments, and the stock ledger's signature."""
 
 import sqlalchemy as sa
-from alembic import op
-from sqlalchemy.dialects import mysql
+
+from teahouse.migrations import steps
 
 revision = "0002"
 down_revision = "0001"
@@ -10,17 +10,10 @@ branch_labels = None
 depends_on = None
 
 
-def exact(length: int) -> sa.String:
-    """Text that is compared byte by byte on MySQL too."""
-    return sa.String(length).with_variant(
-        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
-    )
-
-
 def upgrade() -> None:
     _create_products_and_sales()
     _create_orders_and_payments()
-    op.create_table(
+    steps.create_table(
         "stock_ledger",
         sa.Column("id", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("batch", sa.String(32), nullable=False),
@@ -29,7 +22,7 @@ def upgrade() -> None:
 
 
 def _create_products_and_sales() -> None:
-    op.create_table(
+    steps.create_table(
         "products",
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("name", sa.String(200), nullable=False),
@@ -40,7 +33,7 @@ def _create_products_and_sales() -> None:
         sa.Column("updated_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_products"),
     )
-    op.create_table(
+    steps.create_table(
         "sales",
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("product_id", sa.String(32), nullable=False),
@@ -62,12 +55,12 @@ def _create_products_and_sales() -> None:
 
 
 def _create_orders_and_payments() -> None:
-    op.create_table(
+    steps.create_table(
         "orders",
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("sale_id", sa.String(32), nullable=False),
         sa.Column("buyer_id", sa.String(32), nullable=False),
-        sa.Column("idempotency_key", exact(64), nullable=False),
+        sa.Column("idempotency_key", steps.exact(64), nullable=False),
         sa.Column("quantity", sa.BigInteger, nullable=False),
         sa.Column("amount", sa.BigInteger, nullable=False, comment="fen"),
         sa.Column("status", sa.String(16), nullable=False),
@@ -79,10 +72,10 @@ def _create_orders_and_payments() -> None:
             "buyer_id", "sale_id", "idempotency_key", name="uq_orders_buyer_id_sale_id_idempotency_key"
         ),
     )
-    op.create_index("ix_orders_sale_id_id", "orders", ["sale_id", "id"])
-    op.create_table(
+    steps.create_index("ix_orders_sale_id_id", "orders", ["sale_id", "id"])
+    steps.create_table(
         "payments",
-        sa.Column("transaction_id", exact(64), nullable=False),
+        sa.Column("transaction_id", steps.exact(64), nullable=False),
         sa.Column("order_id", sa.String(64), nullable=False),
         sa.Column("amount", sa.BigInteger, nullable=False, comment="fen"),
         sa.Column("state", sa.String(16), nullable=False),
@@ -90,4 +83,4 @@ def _create_orders_and_payments() -> None:
         sa.Column("received_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("transaction_id", name="pk_payments"),
     )
-    op.create_index("ix_payments_order_id", "payments", ["order_id"])
+    steps.create_index("ix_payments_order_id", "payments", ["order_id"])
