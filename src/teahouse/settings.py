@@ -58,6 +58,8 @@ _NONE = Secret("")
 
 MIN_SECRET_LENGTH = 32
 
+_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "redis+cluster")
+
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 to 65535 (0: any free one)")]
 Seconds = Annotated[float, Meta(gt=0, le=366 * 86400, description="a number of seconds above 0, at most a year")]
 Count = Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number from 1 to 10000000")]
@@ -186,6 +188,7 @@ class Settings(Section, frozen=True):
     secret_key: Secret = _NONE
     previous_secret_keys: tuple[Secret, ...] = ()
     access_log: Annotated[str, Meta(min_length=1, description="stderr, stdout, off, or the path of a file")] = "stderr"
+    drain_seconds: Annotated[float, Meta(ge=0, le=3600, description="a number of seconds from 0 to 3600")] = 0.0
     shutdown_seconds: Seconds = 30.0
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
@@ -245,12 +248,18 @@ def is_loopback(host: str) -> bool:
 def _not_in_this_version(settings: Settings) -> list[str]:
     scheme, _, place = settings.database_url.partition("://")
     return _broken(
-        (settings.redis.url, "redis.url: this version has no Redis backend yet; leave TEAHOUSE_REDIS__URL empty."),
+        (
+            settings.redis.url and not _is_redis_url(settings.redis.url.reveal()),
+            (
+                "redis.url: expected redis://HOST:PORT/DB, rediss://… for TLS, unix:///PATH, redis+sentinel://… or "
+                "redis+cluster://…; mend TEAHOUSE_REDIS__URL."
+            ),
+        ),
         (
             settings.workers > 1 and not settings.redis.url,
             (
-                "workers: workers > 1 needs TEAHOUSE_REDIS__URL, which this version does not support yet; "
-                "run one worker, it uses one core."
+                "workers: workers > 1 needs TEAHOUSE_REDIS__URL, for what several workers share is kept in Redis; "
+                "set it, or run one worker, which uses one core."
             ),
         ),
         (
@@ -260,6 +269,17 @@ def _not_in_this_version(settings: Settings) -> list[str]:
         (settings.database.replicas, "database.replicas: SQLite has none; leave TEAHOUSE_DATABASE__REPLICAS empty."),
         (settings.files.url, "files.url: this version has no file storage yet; leave TEAHOUSE_FILES__URL empty."),
     )
+
+
+def _is_redis_url(url: str) -> bool:
+    scheme, separator, place = url.partition("://")
+    if not separator or any(letter.isspace() for letter in url):
+        return False
+    if scheme == "unix":
+        # unix://[:password@]/path
+        return place.rpartition("@")[2].startswith("/")
+    host = place.partition("/")[0].partition("?")[0].rpartition("@")[2]
+    return scheme in _REDIS_SCHEMES and bool(host) and not host.startswith(":")
 
 
 def _contradictions(settings: Settings) -> list[str]:

@@ -163,7 +163,12 @@ def test_secrets_compare_by_their_text():
     ("environ", "expected"),
     [
         ({"TEAHOUSE_WORKERS": "2"}, "workers > 1 needs TEAHOUSE_REDIS__URL"),
-        ({"TEAHOUSE_REDIS__URL": "redis://127.0.0.1"}, "no Redis backend yet"),
+        ({"TEAHOUSE_REDIS__URL": "localhost:6379"}, "expected redis://HOST"),
+        ({"TEAHOUSE_REDIS__URL": "http://127.0.0.1"}, "expected redis://HOST"),
+        ({"TEAHOUSE_REDIS__URL": "redis://"}, "expected redis://HOST"),
+        ({"TEAHOUSE_REDIS__URL": "redis://:6379"}, "expected redis://HOST"),
+        ({"TEAHOUSE_REDIS__URL": "redis://a b"}, "expected redis://HOST"),
+        ({"TEAHOUSE_REDIS__URL": "unix://relative"}, "expected redis://HOST"),
         ({"TEAHOUSE_DATABASE__URL": "mysql://u:hidden@h/d"}, "in a file of SQLite"),
         ({"TEAHOUSE_DATABASE__URL": "sqlite://"}, "in a file of SQLite"),
         ({"TEAHOUSE_DATABASE__URL": "sqlite:///:memory:"}, "in a file of SQLite"),
@@ -220,3 +225,25 @@ def test_an_appid_means_the_platform_even_on_loopback():
     settings = load(environ={"TEAHOUSE_WECHAT__APPID": "wx1", "TEAHOUSE_WECHAT__SECRET": "s"})
     assert not sandbox_allowed(settings)
     assert wechat_mode(settings) == "platform"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1",
+        "redis://:hidden@cache:6379/2",
+        "rediss://user:hidden@cache.example.com:6380/0?ssl_cert_reqs=required",
+        "redis://[::1]:6379",
+        "unix:///run/redis.sock",
+        "redis+sentinel://one:26379,two:26379/shop",
+        "redis+cluster://one:7000,two:7000",
+    ],
+)
+def test_every_way_to_name_a_redis_is_taken_and_lets_many_workers_run(url: str):
+    settings = load(environ={"TEAHOUSE_REDIS__URL": url, "TEAHOUSE_WORKERS": "4"})
+    assert settings.redis.url.reveal() == url
+    assert settings.workers == 4
+
+
+def test_a_password_in_a_redis_url_that_is_refused_is_not_told():
+    assert "hidden" not in mistakes(environ={"TEAHOUSE_REDIS__URL": "http://:hidden@cache"})

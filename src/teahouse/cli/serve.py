@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import resource
 import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,14 +20,15 @@ from teahouse.cli import options
 from teahouse.cli.target import find_app
 from teahouse.settings import Settings, SettingsError
 from teahouse.settings_sources import load
-from teahouse.web.descriptor import DescriptorHandler, DescriptorWriter
 
 if TYPE_CHECKING:
     from teahouse.web import App
 
-_SPARE_DESCRIPTORS = 100
 _LAST_WORDS_SECONDS = 2.0
-# At INFO httpx tells every address it calls, and WeChat wants its secret in the address.
+# Of a stop: requests, background work twice, and the parts that close.
+_STOP_STEPS = 8
+_WORKERS = "workers"
+# At INFO httpx tells every address it calls, and WeChat wants its secret in the address; Alembic tells of each plugin.
 _TOO_TALKATIVE = ("alembic", "httpx")
 _CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
@@ -38,33 +40,100 @@ _CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 @click.option("--host", metavar="ADDRESS", help="Address to listen on  [default: 127.0.0.1]")
 @click.option("--port", type=int, metavar="PORT", help="HTTP port, 0 for any free one  [default: 8000]")
 @click.option("--realtime-port", type=int, metavar="PORT", help="WebSocket port  [default: 8001]")
-@click.option("--workers", type=int, metavar="N", help="Worker processes  [default: 1]")
-def command(target: str | None, config: Path | None, **given: object) -> None:
+@click.option("--workers", type=int, metavar="N", help="Worker processes; more than one needs Redis  [default: 1]")
+@click.option("--as-worker", "place", hidden=True)
+def command(target: str | None, config: Path | None, place: str | None, **given: object) -> None:
     """Serve Teahouse, or the app that MODULE:APP names (such as app:app for app.py in this directory).
 
     Ready when /readyz answers 200. SIGTERM and Ctrl-C stop it in order: it takes no new work, finishes what it
-    accepted and exits 0. A second signal ends it at once.
+    accepted and exits 0. A second signal ends it at once. With several workers SIGHUP replaces them one by one.
     """
     settings = load(config=config, options=given)
+    if place is None and settings.workers > 1:
+        sys.exit(_supervise(target, config, settings))
     with ExitStack() as held:
         _log_to_stderr(held)
         app = find_app(target)
         compose = getattr(app, "compose", None)
         if compose is not None:
-            held.enter_context(datadir.locked(settings.data_dir))
+            if place is None:
+                held.enter_context(datadir.locked(settings.data_dir))
             compose(settings)
-        access_log = _access_log(settings.access_log, held)
-        _allow_descriptors(settings.http.connections)
-        _run(app, settings, access_log)
+        options = _server_options(settings, _access_log(settings.access_log, held))
+        if place is None:
+            _run(app, settings, options)
+        else:
+            _run_worker(app, settings, place, options)
 
 
-def _run(app: App, settings: Settings, access_log: int | None) -> None:
+def _supervise(target: str | None, config: Path | None, settings: Settings) -> int:
+    from teahouse.cli import worker_process
+    from teahouse.cli.doors import open_doors
+    from teahouse.cli.workers import Supervisor
+
+    # Every worker gets what was decided here; the rest of the settings it reads itself, anew after each SIGHUP.
+    words = ["serve", *([target] if target else []), *(["--config", str(config)] if config else [])]
+    for name in ("data_dir", "host", "port", "realtime_port", "workers"):
+        words += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
+    with datadir.locked(settings.data_dir):
+        prepare_posts(settings.data_dir / _WORKERS)
+        with _listening_problems(settings):
+            doors = open_doors(settings.host, settings.port, settings.workers)
+        port = doors[0][0].getsockname()[1]
+        supervisor = Supervisor(
+            partial(worker_process.start, words),
+            doors,
+            stop_seconds=settings.drain_seconds + _STOP_STEPS * settings.shutdown_seconds,
+            on_ready=lambda title: _greet(title, settings.host, port),
+        )
+        return supervisor.run()
+
+
+def prepare_posts(directory: Path) -> None:
+    """Makes the folder for the workers' sockets, private and without those of workers before."""
+    datadir.prepare(directory)
+    directory.chmod(0o700)
+    for path in directory.iterdir():
+        path.unlink()
+
+
+def _run(app: App, settings: Settings, options: dict[str, Any]) -> None:
     import uvloop
 
+    from teahouse.web.serving import serve
+
+    serving = serve(
+        app,
+        host=settings.host,
+        port=settings.port,
+        shutdown_seconds=settings.shutdown_seconds,
+        drain_seconds=settings.drain_seconds,
+        on_ready=lambda port: _greet(app.title, settings.host, port),
+        **options,
+    )
+    with _listening_problems(settings):
+        uvloop.run(serving)
+
+
+def _run_worker(app: App, settings: Settings, place: str, options: dict[str, Any]) -> None:
+    import uvloop
+
+    from teahouse.cli.post import read_place
+    from teahouse.cli.worker import work
+    from teahouse.web.siblings import Siblings
+
+    mine = read_place(place)
+    app.siblings = Siblings(app.metrics, settings.data_dir / _WORKERS, mine.index, settings.workers)
+    serving = work(
+        app, mine, shutdown_seconds=settings.shutdown_seconds, drain_seconds=settings.drain_seconds, **options
+    )
+    uvloop.run(serving)
+
+
+def _server_options(settings: Settings, access_log: int | None) -> dict[str, Any]:
     from teahouse.web.cors import Cors
     from teahouse.web.limits import Limits
     from teahouse.web.origin import networks
-    from teahouse.web.serving import serve
 
     http = settings.http
     limits = Limits(
@@ -76,19 +145,18 @@ def _run(app: App, settings: Settings, access_log: int | None) -> None:
         idle_seconds=http.idle_seconds,
         connections=http.connections,
     )
-    serving = serve(
-        app,
-        host=settings.host,
-        port=settings.port,
-        shutdown_seconds=settings.shutdown_seconds,
-        on_ready=lambda port: _greet(app, settings.host, port),
-        limits=limits,
-        trusted=networks(settings.trusted_proxies),
-        cors=Cors(settings.cors.origins) if settings.cors.origins else None,
-        access_log=access_log,
-    )
+    return {
+        "limits": limits,
+        "trusted": networks(settings.trusted_proxies),
+        "cors": Cors(settings.cors.origins) if settings.cors.origins else None,
+        "access_log": access_log,
+    }
+
+
+@contextmanager
+def _listening_problems(settings: Settings) -> Iterator[None]:
     try:
-        uvloop.run(serving)
+        yield
     except OSError as error:
         if error.errno not in _CANNOT_LISTEN and not isinstance(error, socket.gaierror):
             raise
@@ -98,12 +166,15 @@ def _run(app: App, settings: Settings, access_log: int | None) -> None:
         ) from error
 
 
-def _greet(app: App, host: str, port: int) -> None:
+def _greet(title: str, host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
-    click.echo(f"{app.title} serves http://{shown}:{port} (its interface: /docs). Ctrl-C stops it.", err=True)
+    click.echo(f"{title} serves http://{shown}:{port} (its interface: /docs). Ctrl-C stops it.", err=True)
 
 
 def _log_to_stderr(held: ExitStack) -> None:
+    # The supervisor of several workers does without the 10 MB that the kernel takes.
+    from teahouse.web.descriptor import DescriptorHandler, DescriptorWriter
+
     # Whoever started the server may never read its stderr: a full pipe must stop neither a request nor the end.
     writer = DescriptorWriter(sys.stderr.fileno(), name="log")
     held.callback(writer.close, _LAST_WORDS_SECONDS)
@@ -113,8 +184,6 @@ def _log_to_stderr(held: ExitStack) -> None:
     )
     for name in _TOO_TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Alembic tells of each of its plugins.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _access_log(choice: str, held: ExitStack) -> int | None:
@@ -130,11 +199,3 @@ def _access_log(choice: str, held: ExitStack) -> int | None:
         ) from error
     held.callback(os.close, descriptor)
     return descriptor
-
-
-def _allow_descriptors(connections: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _SPARE_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))

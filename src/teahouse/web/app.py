@@ -18,6 +18,7 @@ from teahouse.web.routing import Handler, Route, Router
 
 if TYPE_CHECKING:
     from teahouse.web.server import Server
+    from teahouse.web.siblings import Siblings
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class App:
         self.background = BackgroundWorker()
         self.metrics = CollectorRegistry()
         self.server: Server | None = None
+        self.siblings: Siblings | None = None
         self.signatures: dict[Route, Signature] = {}
         self.security_schemes: dict[str, Mapping[str, Any]] = {}
         self._providers: dict[Any, Provider] = {}

@@ -20,6 +20,8 @@ from teahouse.web.transport import GONE, unread_by_peer
 if TYPE_CHECKING:
     from teahouse.web.server import Server
 
+_ABOUT_TO_ASK_SECONDS = 0.25
+
 
 class Connection(Incoming):
     """Hands requests to their routes one after the other and writes the answers in order."""
@@ -168,15 +170,17 @@ class Connection(Incoming):
             # It is the server that has stopped reading.
             self.since = tick
         elif phase == IDLE:
-            if not self._busy and waited > (limits.idle_seconds if self._asked else limits.head_seconds):
+            if not self._busy and waited > self._may_be_silent():
                 self._transport.close()
         elif waited > (limits.head_seconds if phase == HEAD else limits.body_seconds):
             self._fail(RequestTimeout("The head did not arrive in time." if phase == HEAD else "The body stood still."))
 
-    def drain(self) -> None:
-        """The server is stopping: an idle connection closes, any other after its answers."""
-        if self.phase == IDLE and not self._busy and not self._queue:
-            self._transport.close()
+    def _may_be_silent(self) -> float:
+        server = self._server
+        if server.closing:
+            # Who has just connected or just had an answer may be about to ask.
+            return _ABOUT_TO_ASK_SECONDS
+        return server.limits.idle_seconds if self._asked else server.limits.head_seconds
 
     def abort(self) -> None:
         """Cuts the connection."""

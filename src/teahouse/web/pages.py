@@ -43,9 +43,13 @@ def install_pages(app: App) -> None:
     def metrics() -> Response:
         return Response(200, generate_latest(app.metrics), content_type=CONTENT_TYPE_LATEST)
 
+    async def metrics_of_all() -> Response:
+        assert app.siblings is not None
+        return Response(200, await app.siblings.exposition(), content_type=CONTENT_TYPE_LATEST)
+
     page("/healthz", healthz)
     page("/readyz", readyz)
-    page("/metrics", metrics)
+    page("/metrics", metrics if app.siblings is None else metrics_of_all)
     _install_reference(app, page)
     page("/problems/{name}", _problem_page)
     page("/problems", _problems_page)

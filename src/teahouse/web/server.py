@@ -18,6 +18,7 @@ from teahouse.web.connection import Connection
 from teahouse.web.cors import Cors
 from teahouse.web.figures import ServerFigures
 from teahouse.web.limits import Limits
+from teahouse.web.listening import turn_away
 from teahouse.web.origin import Network, Origin
 from teahouse.web.request import Request
 from teahouse.web.response import Heads, Response
@@ -52,6 +53,7 @@ class Server:
     """Serves one app on this process's event loop.
 
     ``trusted`` are the proxies whose X-Forwarded fields are believed; ``access_log`` is a file descriptor, or None.
+    ``draining``: not ready, each answer is the last on its connection. ``closing``: idle connections end as well.
     """
 
     def __init__(
@@ -74,13 +76,14 @@ class Server:
         self.log: AccessLog | NullAccessLog
         self.log = NullAccessLog() if access_log is None else AccessLog(access_log)
         self.draining = False
+        self.closing = False
         self.tick = 0
         self._router = app.router
         self._connections: set[Connection] = set()
         self._running: set[asyncio.Task[None]] = set()
         # Set whenever a connection or a handler ends, for a stop that waits for all of them.
         self._ended = asyncio.Event()
-        self._sockets: asyncio.Server | None = None
+        self._doors: list[asyncio.Server] = []
         self._ticker: asyncio.Task[None] | None = None
         self._unknown = _pseudo_route("(unknown)", _unknown)
         self._unreadable = _pseudo_route("(unreadable)", _unreadable)
@@ -93,31 +96,64 @@ class Server:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+    async def start(self, host: str, port: int) -> int:
         """Listens and returns the port, a free one where ``port`` is 0. Raises ``OSError`` where it is taken."""
         self.start_ticking()
-        self._sockets = await self._loop.create_server(
-            lambda: Connection(self), host, port, backlog=_BACKLOG, reuse_port=reuse_port or None, reuse_address=True
+        doors = await self._loop.create_server(
+            lambda: Connection(self), host, port, backlog=_BACKLOG, reuse_address=True
         )
-        listening: socket.socket = self._sockets.sockets[0]
+        self._doors.append(doors)
+        listening: socket.socket = doors.sockets[0]
         return int(listening.getsockname()[1])
+
+    async def accept_from(self, listening: socket.socket) -> asyncio.Server:
+        """Accepts from a socket that listens already, until what is returned is closed."""
+        doors = await self._loop.create_server(lambda: Connection(self), sock=listening, backlog=_BACKLOG)
+        self._doors.append(doors)
+        return doors
+
+    def accept_no_more(self, doors: asyncio.Server) -> None:
+        """Leaves them to another process that accepts from the same sockets."""
+        self._doors.remove(doors)
+        doors.close()
 
     def start_ticking(self) -> None:
         """Deadlines, the Date field and the loop's lag are kept by one task."""
         self._ticker = self._loop.create_task(self._ticking(), name="server ticks")
 
+    async def leave(self, seconds: float) -> None:
+        """Is not ready from now on and serves for that time, each answer the last on its connection; then closes the
+        listening sockets, and who had begun to connect is still served.
+        """
+        self.draining = True
+        if self._doors:
+            await asyncio.sleep(seconds)
+        doors, self._doors = self._doors, []
+        if doors:
+            await asyncio.sleep(max(map(turn_away, doors)))
+        for each in doors:
+            each.close()
+        # What was accepted a moment ago is announced in the next turn of the loop, and read in the one after.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    async def hand_over(self, seconds: float) -> None:
+        """Leaves the listening sockets to another process that accepts from them, and gives the connections that are
+        open so much time for one more request.
+        """
+        self.draining = True
+        for each in list(self._doors):
+            self.accept_no_more(each)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await self._all_ended(seconds)
+
     async def stop(self, seconds: float) -> None:
         """Takes no new connection, answers what has been asked, then cuts what is left after that time."""
-        self.draining = True
-        if self._sockets is not None:
-            self._sockets.close()
-        for connection in list(self._connections):
-            connection.drain()
-        deadline = self._loop.time() + seconds
-        while (self._connections or self._running) and (left := deadline - self._loop.time()) > 0:
-            self._ended.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), left)
+        await self.leave(0)
+        self.closing = True
+        self._sweep()
+        await self._all_ended(seconds)
         for connection in list(self._connections):
             connection.abort()
         for task in self._running:
@@ -126,6 +162,13 @@ class Server:
             await asyncio.wait(self._running, timeout=1)
         if self._ticker is not None:
             self._ticker.cancel()
+
+    async def _all_ended(self, seconds: float) -> None:
+        deadline = self._loop.time() + seconds
+        while (self._connections or self._running) and (left := deadline - self._loop.time()) > 0:
+            self._ended.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), left)
 
     async def _ticking(self) -> None:
         due = self._loop.time()
@@ -137,13 +180,16 @@ class Server:
             due = max(due, self._loop.time() - _TICK_SECONDS)
             self.tick += 1
             self.heads.refresh()
-            for connection in list(self._connections):
-                try:
-                    connection.sweep(self.tick, _TICK_SECONDS)
-                except Exception:  # the other connections' deadlines must hold
-                    _log.exception("a connection's deadlines could not be kept")
-                    self._connections.discard(connection)
-                    connection.abort()
+            self._sweep()
+
+    def _sweep(self) -> None:
+        for connection in list(self._connections):
+            try:
+                connection.sweep(self.tick, _TICK_SECONDS)
+            except Exception:  # the other connections' deadlines must hold
+                _log.exception("a connection's deadlines could not be kept")
+                self._connections.discard(connection)
+                connection.abort()
 
     @property
     def pseudo_routes(self) -> tuple[Route, ...]:

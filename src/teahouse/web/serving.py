@@ -7,7 +7,8 @@ import gc
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from teahouse.web.app import App
@@ -24,24 +25,34 @@ async def serve(
     host: str,
     port: int,
     shutdown_seconds: float = 10.0,
+    drain_seconds: float = 0.0,
     on_ready: Callable[[int], None] | None = None,
     **server_options: Any,
 ) -> None:
     """Runs until SIGTERM or SIGINT; ``on_ready`` gets the port once requests are answered.
 
-    Then: no new connection, answers to what was asked, background work, stop hooks. A second signal ends the process
-    at once. ``server_options`` go to ``Server``. Raises ``OSError`` where the port is taken.
+    Then: not ready but serving for ``drain_seconds``, no new connection, answers to what was asked, background work,
+    stop hooks. A second signal ends the process at once. ``server_options`` go to ``Server``. Raises ``OSError`` where
+    the port is taken.
     """
     stop = _stop_event()
+    async with running(app, shutdown_seconds, **server_options) as server:
+        bound = await server.start(host, port)
+        if on_ready is not None:
+            on_ready(bound)
+        await stop.wait()
+        await server.leave(drain_seconds)
+
+
+@asynccontextmanager
+async def running(app: App, shutdown_seconds: float, **server_options: Any) -> AsyncIterator[Server]:
+    """The app from its start to its end, with a server that does not listen yet; at the end nothing is left of both."""
     server = Server(app, **server_options)
     _raise_descriptor_limit(server.limits.connections)
     try:
         await app.startup()
         _spare_the_collector()
-        bound = await server.start(host, port)
-        if on_ready is not None:
-            on_ready(bound)
-        await stop.wait()
+        yield server
     finally:
         await server.stop(shutdown_seconds)
         await app.shutdown(shutdown_seconds)

@@ -1,0 +1,91 @@
+"""A worker of a node: serves on sockets that its supervisor owns, and does what that one says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+from teahouse.cli.post import ACCEPT, CEDE, READY, RETIRE, STOP, Place, Post
+from teahouse.web.serving import running
+
+if TYPE_CHECKING:
+    from teahouse.web import App
+    from teahouse.web.server import Server
+
+# Nobody waits for a worker that was replaced: who keeps a connection to it is given the time to ask once more.
+_RETIRING_SECONDS = 2.0
+
+
+class Orders:
+    """What the supervisor says. ``ending`` becomes why the worker is to end, "" where the supervisor has gone."""
+
+    def __init__(self, place: Place, server: Server) -> None:
+        self._place = place
+        self._server = server
+        self._post = Post(socket.socket(fileno=place.post))
+        self._accepting: dict[int, list[asyncio.Server]] = {}
+        self._working: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self.ending: asyncio.Future[str] = self._loop.create_future()
+
+    async def begin(self, title: str) -> None:
+        """Accepts on this worker's own sockets, and listens to the supervisor from now on."""
+        await self._accept(self._place.index)
+        self._loop.add_reader(self._post.fileno(), self._heard)
+        self._post.say(READY, title)
+
+    async def _accept(self, index: int) -> None:
+        # Duplicates: closing one leaves the socket itself, and the others' copies, as they are.
+        self._accepting[index] = [
+            await self._server.accept_from(socket.socket(fileno=os.dup(number))) for number in self._place.doors[index]
+        ]
+
+    def _heard(self) -> None:
+        word, about = self._post.hear() or ("", "")
+        if word == ACCEPT:
+            task = self._loop.create_task(self._accept(int(about)))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+        elif word == CEDE:
+            for doors in self._accepting.pop(int(about), ()):
+                self._server.accept_no_more(doors)
+        else:
+            self._loop.remove_reader(self._post.fileno())
+            if not self.ending.done():
+                self.ending.set_result(word)
+
+    def let_go(self) -> None:
+        """Closes this process's copies of the sockets; only what accepts from them holds them now."""
+        for number in (number for each in self._place.doors for number in each):
+            os.close(number)
+
+
+async def work(app: App, place: Place, *, shutdown_seconds: float, drain_seconds: float, **server_options: Any) -> None:
+    """Serves until the supervisor says so, or ends. ``server_options`` go to ``Server``."""
+    _leave_signals_to_the_supervisor()
+    async with running(app, shutdown_seconds, **server_options) as server:
+        server.start_ticking()
+        orders = Orders(place, server)
+        if app.siblings is not None:
+            await app.siblings.open()
+        await orders.begin(app.title)
+        why = await orders.ending
+        orders.let_go()
+        if why == RETIRE:
+            await server.hand_over(max(drain_seconds, _RETIRING_SECONDS))
+        else:
+            await server.leave(drain_seconds if why == STOP else 0)
+
+
+def _leave_signals_to_the_supervisor() -> None:
+    # systemd tells every process of a service, and the supervisor tells its workers in their turn.
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _ignored)
+
+
+def _ignored() -> None:
+    pass

@@ -1,0 +1,240 @@
+"""The supervisor of a node with several workers: it owns their sockets, starts them anew and passes on signals.
+
+It has no event loop and loads no app, and it is never in the way of a request. SIGTERM and SIGINT stop the node in
+order, a second one at once; SIGHUP replaces the workers one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from teahouse.cli.doors import Doors
+from teahouse.cli.post import ACCEPT, CEDE, READY, RETIRE, STOP
+from teahouse.cli.worker_process import Start, WorkerProcess, say
+
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 5.0
+# A worker that has lived for so long died of something else than its start.
+_SETTLED_SECONDS = 10.0
+# Before anybody was served nothing is lost by giving up soon; later an engine may be away for a while.
+_FIRST_ATTEMPTS = 3
+_LATER_ATTEMPTS = 8
+_WRONG_SETTINGS = 2
+_AT_ONCE = 130
+
+
+class Slot:
+    """One worker's place: who serves, who is coming, who is leaving, and who stands in while nobody serves."""
+
+    def __init__(self, index: int, doors: Doors) -> None:
+        self.index = index
+        self.doors = doors
+        self.serving: WorkerProcess | None = None
+        self.coming: WorkerProcess | None = None
+        self.leaving: WorkerProcess | None = None
+        self.stand_in: WorkerProcess | None = None
+        self.failures = 0
+        self.due = 0.0
+
+    @property
+    def all(self) -> list[WorkerProcess]:
+        """Its processes."""
+        return [each for each in (self.serving, self.coming, self.leaving) if each is not None]
+
+
+class Supervisor:
+    """Keeps one worker for each of ``doors`` alive. ``stop_seconds`` is the longest that one may take to stop.
+
+    ``start`` makes a worker's process; ``on_ready`` gets the app's title once all workers serve for the first time.
+    """
+
+    def __init__(
+        self, start: Start, doors: Sequence[Doors], *, stop_seconds: float, on_ready: Callable[[str], None]
+    ) -> None:
+        self._start = start
+        self._slots = [Slot(index, each) for index, each in enumerate(doors)]
+        self._stop_seconds = stop_seconds
+        self._on_ready = on_ready
+        self._greeted = False
+        self._to_replace: deque[Slot] = deque()
+        self._replacing: Slot | None = None
+        self._stopping = False
+        self._status = 0
+        self._selector = selectors.DefaultSelector()
+
+    def run(self) -> int:
+        """Until told to stop; the exit status: 0, or not where a worker could not be started or stopped."""
+        hearing, telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(telling)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(hearing, selectors.EVENT_READ)
+        try:
+            while not self._stopping or any(slot.all for slot in self._slots):
+                self._step(hearing)
+        finally:
+            for slot in self._slots:
+                for worker in slot.all:
+                    worker.kill()
+        return self._status
+
+    def _step(self, hearing: int) -> None:
+        if not self._stopping:
+            self._start_due()
+            self._replace_next()
+            self._stand_in()
+        for key, _ in self._selector.select(self._pause()):
+            if key.fileobj == hearing:
+                for number in os.read(hearing, 64):
+                    self._told(number)
+            else:
+                self._heard(*key.data)
+        self._kill_late()
+
+    def _pause(self) -> float | None:
+        """Until the next start or the next deadline."""
+        moments = [worker.deadline for slot in self._slots for worker in slot.all if worker.deadline is not None]
+        if not self._stopping:
+            moments += [slot.due for slot in self._slots if not slot.all and self._may_start(slot)]
+        return max(min(moments) - time.monotonic(), 0) if moments else None
+
+    # --- starting -----------------------------------------------------------------------------------------------------
+
+    def _may_start(self, slot: Slot) -> bool:
+        # The first brings the schema up to date and meets what is wrong, once and not N times.
+        return slot.index == 0 or self._greeted or self._slots[0].serving is not None
+
+    def _start_due(self) -> None:
+        for slot in self._slots:
+            if slot.serving is None and slot.coming is None and self._may_start(slot) and slot.due <= time.monotonic():
+                self._begin(slot)
+
+    def _begin(self, slot: Slot) -> None:
+        try:
+            slot.coming = self._start(slot.index, [each.doors for each in self._slots])
+        except OSError as error:
+            say(f"worker {slot.index} cannot be started: {error}")
+            self._did_not_start(slot, 1)
+        else:
+            self._selector.register(slot.coming.post, selectors.EVENT_READ, (slot, slot.coming))
+
+    def _stand_in(self) -> None:
+        """While a slot has no worker another accepts from its sockets: nobody waits for its return."""
+        able = [slot.serving for slot in self._slots if slot.serving is not None]
+        for slot in self._slots:
+            if slot.serving is not None:
+                if slot.stand_in in able and slot.stand_in is not None:
+                    slot.stand_in.post.say(CEDE, str(slot.index))
+                slot.stand_in = None
+            elif able and slot.stand_in not in able:
+                slot.stand_in = able[slot.index % len(able)]
+                slot.stand_in.post.say(ACCEPT, str(slot.index))
+
+    def _is_ready(self, slot: Slot, worker: WorkerProcess, title: str) -> None:
+        slot.coming, before, slot.serving = None, slot.serving, worker
+        worker.ready_at = time.monotonic()
+        if before is not None:
+            before.post.say(RETIRE)
+            before.deadline = time.monotonic() + self._stop_seconds
+            slot.leaving = before
+        if not self._greeted and all(each.serving is not None for each in self._slots):
+            self._greeted = True
+            self._on_ready(title)
+
+    # --- endings ------------------------------------------------------------------------------------------------------
+
+    def _heard(self, slot: Slot, worker: WorkerProcess) -> None:
+        message = worker.post.hear()
+        if message is None:
+            self._selector.unregister(worker.post)
+            self._has_ended(slot, worker, worker.reap())
+        elif message[0] == READY and not self._stopping:
+            self._is_ready(slot, worker, message[1])
+
+    def _has_ended(self, slot: Slot, worker: WorkerProcess, status: int) -> None:
+        expected = self._stopping or worker is slot.leaving
+        if not expected or status != 0:
+            say(f"worker {slot.index} (process {worker.pid}) ended with status {status}")
+        if expected:
+            self._status = self._status or int(status != 0 and self._stopping)
+        slot.coming = None if worker is slot.coming else slot.coming
+        slot.leaving = None if worker is slot.leaving else slot.leaving
+        slot.serving = None if worker is slot.serving else slot.serving
+        if not expected:
+            self._ended_by_itself(slot, worker, status)
+
+    def _ended_by_itself(self, slot: Slot, worker: WorkerProcess, status: int) -> None:
+        if worker.ready_at is None:
+            self._did_not_start(slot, status)
+        else:
+            settled = time.monotonic() - worker.ready_at > _SETTLED_SECONDS
+            slot.failures = 0 if settled else slot.failures
+            self._pause_before_next(slot)
+
+    def _did_not_start(self, slot: Slot, status: int) -> None:
+        if slot.serving is not None:
+            # A replacement. What serves goes on, and so do the others.
+            say("the workers that serve stay; none is replaced until the next SIGHUP")
+            self._to_replace.clear()
+            self._replacing = None
+            return
+        self._pause_before_next(slot)
+        hopeless = status == _WRONG_SETTINGS and not self._greeted
+        if hopeless or slot.failures >= (_LATER_ATTEMPTS if self._greeted else _FIRST_ATTEMPTS):
+            say(f"worker {slot.index} does not start; the node stops")
+            self._status = status if status > 0 else 1
+            self._stop()
+
+    def _pause_before_next(self, slot: Slot) -> None:
+        slot.due = time.monotonic() + min(_FIRST_PAUSE_SECONDS * 2.0**slot.failures, _LONGEST_PAUSE_SECONDS)
+        slot.failures += 1
+
+    def _kill_late(self) -> None:
+        for slot in self._slots:
+            for worker in slot.all:
+                if worker.deadline is not None and worker.deadline <= time.monotonic():
+                    say(f"worker {slot.index} (process {worker.pid}) did not stop in time")
+                    worker.kill()
+                    worker.deadline = None
+
+    # --- signals ------------------------------------------------------------------------------------------------------
+
+    def _told(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._to_replace = deque(self._slots)
+        elif self._stopping:
+            os._exit(self._end_at_once())
+        else:
+            self._stop()
+
+    def _end_at_once(self) -> int:
+        for slot in self._slots:
+            for worker in slot.all:
+                worker.kill()
+        return _AT_ONCE
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for slot in self._slots:
+            # The workers have them too, and close them when nobody waits there any more.
+            for door in slot.doors:
+                door.close()
+            for worker in slot.all:
+                worker.post.say(STOP)
+                worker.deadline = time.monotonic() + self._stop_seconds
+
+    def _replace_next(self) -> None:
+        """One at a time: the new one serves before the old one leaves, and the old one has left before the next."""
+        if self._replacing is not None and self._replacing.coming is None and self._replacing.leaving is None:
+            self._replacing = None
+        if self._replacing is None and self._to_replace:
+            slot = self._to_replace.popleft()
+            # One that is not there is started anew in any case.
+            if slot.serving is not None:
+                self._replacing = slot
+                self._begin(slot)
