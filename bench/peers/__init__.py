@@ -8,20 +8,26 @@ from bench.failures import BenchFailed
 from bench.servers import Plan, file_name, free_port
 
 GIN = Path(__file__).parent / "gin"
+SHOP = Path(__file__).parent / "shop"
 
 
 def build_gin(folder: Path) -> dict[str, Path]:
     """Compiles the Gin peer into the folder: as it comes, and with the faster JSON library it offers."""
+    return {"stock": _build(GIN, folder / "gin"), "sonic": _build(GIN, folder / "gin-sonic", "sonic")}
+
+
+def build_shop(folder: Path) -> Path:
+    """Compiles the shop on Redis into the folder."""
+    return _build(SHOP, folder / "shop")
+
+
+def _build(source: Path, binary: Path, tags: str = "") -> Path:
     if shutil.which("go") is None:
         raise BenchFailed("Go is not installed: the peers need Go 1.25 or newer (https://go.dev/dl/)")
-    return {"stock": _build(folder / "gin", ""), "sonic": _build(folder / "gin-sonic", "sonic")}
-
-
-def _build(binary: Path, tags: str) -> Path:
     command = ["go", "build", "-trimpath", "-tags", tags, "-o", str(binary.resolve()), "."]
-    done = subprocess.run(command, cwd=GIN, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise BenchFailed(f"the Gin peer does not compile:\n{done.stderr.strip()}")
+        raise BenchFailed(f"the peer in {source.name} does not compile:\n{done.stderr.strip()}")
     return binary
 
 

@@ -36,7 +36,7 @@ func fill(ctx context.Context, redis redisClient, sale string, count int) error 
 		if _, err := opened(reply, size); err != nil {
 			return err
 		}
-		for _, said := range reply[4:] {
+		for _, said := range reply[replyHead:] {
 			if said != int64(0) {
 				return errors.New(fmt.Sprint("a buyer was refused: ", said))
 			}

@@ -19,6 +19,9 @@ const prefix = "teahouse:{0}:"
 // There is no recorder here that would take orders out of the log, so their number is no reason to refuse.
 const mostUnrecorded = "1000000000"
 
+// replyHead is how much a reply says before the purchases: the word, the moment, seq, remaining, orders ever placed.
+const replyHead = 5
+
 // redisClient is what the shop needs of a client.
 type redisClient interface {
 	// run calls the stock script once: EVALSHA, and EVAL where the server does not know it.
@@ -85,7 +88,7 @@ func (s *shop) reserve(ctx context.Context, wanted ask) (reservation, error) {
 	if err != nil {
 		return reservation{}, err
 	}
-	switch said := reply[4].(type) {
+	switch said := reply[replyHead].(type) {
 	case string: // the key was used before
 		return repeated(said, wanted)
 	case int64:
@@ -135,7 +138,7 @@ func opened(reply []any, count int) (int64, error) {
 	}
 	switch word := reply[0]; word {
 	case "ok":
-		if now, ok := reply[1].(int64); ok && len(reply) == 4+count {
+		if now, ok := reply[1].(int64); ok && len(reply) == replyHead+count {
 			return now, nil
 		}
 		return 0, errReply
