@@ -55,7 +55,8 @@ class SharedLayer(Protocol[V]):
     async def read(self, keys: Sequence[str]) -> Sequence[Held[V]]:
         """What is held of each key. Out of reach, and what cannot be read, is neither value nor lease: no error.
 
-        A lease is shared by all who ask before the key is filled or changed, and ends by itself in a short while.
+        A lease is shared by all who ask before the key is filled or changed, and ends by itself in a short while. Where
+        the layer itself may have lost what it was told, it first calls ``clear()`` and holds nothing.
         """
         ...
 

@@ -87,7 +87,8 @@ class RedisCache(Generic[V]):
         self._decoder: msgspec.msgpack.Decoder[V] = msgspec.msgpack.Decoder(kind)
         self._agreed = repr((version, msgspec.json.schema(kind))).encode()
         self._incarnation: str | None = None
-        self._stamped = b""
+        self._stamp = b""
+        self._clear: Callable[[], None] = _nothing
 
     def listen(self, drop: Callable[[str], None], clear: Callable[[], None]) -> None:
         """See ``SharedLayer``."""
@@ -100,6 +101,7 @@ class RedisCache(Generic[V]):
         async def caught_up() -> None:
             clear()
 
+        self._clear = clear
         self._feed.on("cache", heard)
         self._feed.on_catch_up(caught_up)
 
@@ -109,9 +111,9 @@ class RedisCache(Generic[V]):
 
     async def read(self, keys: Sequence[str]) -> Sequence[Held[V]]:
         """See ``SharedLayer``."""
-        if not self._redis.connected:
+        if not self._redis.connected or self._is_another():
             return [Held() for _ in keys]
-        stamp, lease = self._stamp(), _LEASE + self._new_id().encode()
+        stamp, lease = self._stamp, _LEASE + self._new_id().encode()
         replies = await asyncio.gather(
             *(self._redis.run(_READ, [self._place(key)], [stamp, lease, _LEASE_MS]) for key in keys),
             return_exceptions=True,
@@ -151,12 +153,15 @@ class RedisCache(Generic[V]):
     def _place(self, key: str) -> str:
         return f"teahouse:cache:{self.name}:{key}"
 
-    def _stamp(self) -> bytes:
+    def _is_another(self) -> bool:
+        """Whether the server is another than at the last read: it may have lost what it was told."""
         incarnation = self._redis.incarnation
-        if incarnation != self._incarnation:
-            digest = hashlib.blake2b(self._agreed + incarnation.encode(), digest_size=_DIGEST_BYTES).digest()
-            self._incarnation, self._stamped = incarnation, _FORMAT + digest
-        return self._stamped
+        if incarnation == self._incarnation:
+            return False
+        digest = hashlib.blake2b(self._agreed + incarnation.encode(), digest_size=_DIGEST_BYTES).digest()
+        self._incarnation, self._stamp = incarnation, _FORMAT + digest
+        self._clear()
+        return True
 
     def _held(self, reply: Any) -> Held[V]:
         if isinstance(reply, BaseException):
@@ -182,6 +187,10 @@ class RedisCache(Generic[V]):
             return_exceptions=True,
         )
         return [None] * len(fills)
+
+
+def _nothing() -> None:
+    """Nobody listens yet."""
 
 
 def _look(filled: asyncio.Future[None]) -> None:
