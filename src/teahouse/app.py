@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from teahouse import __version__, accounts, datadir, migrations
 from teahouse.accounts.accounts_sql import accounts_on
 from teahouse.accounts.housekeeping import Sweep
+from teahouse.accounts.throttle_memory import ThrottleMemory
 from teahouse.clock import Clock
-from teahouse.engines.sql import Database
+from teahouse.engines.sql import Database, database_on
 from teahouse.insight.metrics_prometheus import SaleFigures, SalesCollector
 from teahouse.sales import SalesService, routes
 from teahouse.sales.catalogue_sql import SqlCatalogue
@@ -42,11 +43,17 @@ class Teahouse(App):
         """Puts the parts together; opens nothing until the start. Raises ``SettingsError``."""
         check(settings)
         clock = self._clock
-        database = Database(settings.database_url)
+        database = database_on(settings)
         self._open(database)
         platform, sweeps = self._choose_platform(settings, database)
         people = accounts_on(
-            database, platform, datadir.signing_keys(settings), settings.accounts, clock=clock, sweeps=sweeps
+            database,
+            platform,
+            datadir.signing_keys(settings),
+            settings.accounts,
+            throttle=ThrottleMemory(clock=clock),
+            clock=clock,
+            sweeps=sweeps,
         )
         self.on_start(people.start)
         self.on_stop(people.aclose)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from teahouse.accounts import Accounts, install
-from teahouse.accounts.accounts_sql import accounts_on
+from teahouse.accounts import Accounts, accounts_sql, install
+from teahouse.accounts.throttle_memory import ThrottleMemory
 from teahouse.engines.sql import Database
 from teahouse.settings import AccountsSettings, Argon2Settings, Secret
 from teahouse.web import App, TestClient
@@ -19,6 +19,13 @@ from tests.clocks import ManualClock
 SECRET = Secret("the first secret key of the tests, long enough")
 # Hashes that cost next to nothing.
 CHEAP = Argon2Settings(memory_kib=8, passes=1)
+
+
+def accounts_on(database, platform, secrets, settings, *, clock) -> Accounts:
+    """Accounts of one process."""
+    return accounts_sql.accounts_on(
+        database, platform, secrets, settings, throttle=ThrottleMemory(clock=clock), clock=clock
+    )
 
 
 @pytest.fixture

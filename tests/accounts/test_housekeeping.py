@@ -6,10 +6,9 @@ import logging
 from sqlalchemy import func, select
 
 from teahouse.accounts import housekeeping
-from teahouse.accounts.accounts_sql import accounts_on
 from teahouse.accounts.login import Device
 from teahouse.accounts.tables_sql import sessions
-from tests.accounts.conftest import SECRET
+from tests.accounts.conftest import SECRET, accounts_on
 
 HERE = Device("192.0.2.1")
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import select, update
 
-from teahouse.accounts.accounts_sql import accounts_on, create_user
+from teahouse.accounts.accounts_sql import create_user
 from teahouse.accounts.login import WECHAT_NICKNAME, Device
 from teahouse.accounts.tables_sql import known_networks, passwords, wechat_identities
 from teahouse.accounts.users_sql import NETWORKS_PER_USER
@@ -20,7 +20,7 @@ from teahouse.problems import (
     WechatUserBlocked,
 )
 from teahouse.settings import AccountsSettings, Argon2Settings
-from tests.accounts.conftest import CHEAP, SECRET
+from tests.accounts.conftest import CHEAP, SECRET, accounts_on
 
 HOME, CAFE, ELSEWHERE = Device("192.0.2.1"), Device("198.51.100.1"), Device("203.0.113.1")
 RIGHT, WRONG = "correct horse battery", "wrong horse battery"

@@ -13,14 +13,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from teahouse.accounts.accounts_sql import accounts_on
 from teahouse.accounts.login import Device
 from teahouse.engines.sql import Database
 from teahouse.problems import AccessTokenExpired, Problem, RefreshTokenReused, SessionEnded, SessionExpired
 from teahouse.settings import AccountsSettings
 from teahouse.wechat.sandbox import SandboxWechat
 from teahouse.wechat.sandbox_codes_sql import SandboxCodesSql
-from tests.accounts.conftest import CHEAP, SECRET
+from tests.accounts.conftest import CHEAP, SECRET, accounts_on
 from tests.clocks import ManualClock
 
 GRACE, ACCESS, IDLE, LONGEST = 10, 900, 1800, 10_000

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from teahouse.accounts import Accounts, Admin, Caller, install
-from teahouse.accounts.accounts_sql import accounts_on, create_user
+from teahouse.accounts.accounts_sql import create_user
 from teahouse.settings import AccountsSettings
 from teahouse.web import App, TestClient
-from tests.accounts.conftest import CHEAP, SECRET
+from tests.accounts.conftest import CHEAP, SECRET, accounts_on
 
 ADA = {"username": "ada", "password": "correct horse battery"}
 

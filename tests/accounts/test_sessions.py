@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from teahouse.accounts import sign_ins_sql
-from teahouse.accounts.accounts_sql import accounts_on
 from teahouse.accounts.login import Device
 from teahouse.accounts.model import User
 from teahouse.accounts.refresh_tokens import RefreshToken
@@ -21,7 +20,7 @@ from teahouse.problems import (
     SessionExpired,
 )
 from teahouse.settings import AccountsSettings, Secret
-from tests.accounts.conftest import CHEAP, SECRET
+from tests.accounts.conftest import CHEAP, SECRET, accounts_on
 
 HERE = Device("192.0.2.1", "test")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teahouse.accounts.throttle import Buckets
+from teahouse.accounts.throttle_memory import Buckets
 from tests.clocks import ManualClock
 
 

@@ -9,6 +9,7 @@ from teahouse.accounts.housekeeping import Sweep
 from teahouse.accounts.model import Role, User
 from teahouse.accounts.service import Accounts
 from teahouse.accounts.sessions_sql import SessionsSql
+from teahouse.accounts.throttle import Throttle
 from teahouse.accounts.users_sql import UsersSql
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database
@@ -22,11 +23,21 @@ def accounts_on(
     secrets: Sequence[Secret],
     settings: AccountsSettings,
     *,
+    throttle: Throttle,
     clock: Clock,
     sweeps: Sequence[Sweep] = (),
 ) -> Accounts:
-    """``Accounts`` that keeps users and sessions in ``database``."""
-    return Accounts(UsersSql(database), SessionsSql(database), platform, secrets, settings, clock=clock, sweeps=sweeps)
+    """``Accounts`` that keeps users and sessions in ``database``; for one process."""
+    return Accounts(
+        UsersSql(database),
+        SessionsSql(database),
+        platform,
+        secrets,
+        settings,
+        throttle=throttle,
+        clock=clock,
+        sweeps=sweeps,
+    )
 
 
 async def create_user(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from teahouse.accounts.activity import Activity
 from teahouse.accounts.model import Admin, Caller
+from teahouse.accounts.revocation_watch import OneProcess, RevocationWatch
 from teahouse.accounts.revocations import Revocations
 from teahouse.accounts.tokens_jwt import MAX_TOKEN_LENGTH, AccessTokens
 from teahouse.clock import Clock
@@ -29,7 +31,8 @@ class Authentication:
 
     Verified tokens are remembered in two generations of at most ``generation`` each; when the young one is full the
     old one is dropped. A token is remembered only after full verification, and each request still checks that it has
-    not run out and that its session has not been ended.
+    not run out and that its session has not been ended. While this node may have missed an end (``watch``), it asks
+    where sessions are kept, at each request, and lets nobody through whom it cannot ask about.
     """
 
     def __init__(
@@ -39,35 +42,44 @@ class Authentication:
         activity: Activity,
         *,
         clock: Clock,
+        watch: RevocationWatch | None = None,
         generation: int = _GENERATION,
     ) -> None:
         self._tokens = tokens
         self._revocations = revocations
         self._activity = activity
         self._now = clock.now
+        self._watch = watch or OneProcess()
         self._generation = generation
         self._young: dict[bytes, Caller] = {}
         self._old: dict[bytes, Caller] = {}
 
-    def caller(self, request: HasHeaders) -> Caller:
-        """The request's caller; raises a 401 problem."""
-        return self.check(request.headers.get(b"authorization"))
+    def caller(self, request: HasHeaders) -> Caller | Coroutine[Any, Any, Caller]:
+        """The request's caller: at once, or to be awaited where it has to be asked for; raises a 401 or 503 problem."""
+        caller = self.check(request.headers.get(b"authorization"))
+        return caller if self._watch.current else self.confirmed(caller)
 
-    def admin(self, request: HasHeaders) -> Admin:
+    def admin(self, request: HasHeaders) -> Admin | Coroutine[Any, Any, Admin]:
         """The same for callers with the role ``admin``; raises ``Forbidden`` for others."""
-        caller = self.caller(request)
-        if caller.role != "admin":
-            raise Forbidden
-        return Admin(
-            user_id=caller.user_id,
-            session_id=caller.session_id,
-            role=caller.role,
-            issued_at=caller.issued_at,
-            expires_at=caller.expires_at,
-        )
+        caller = self.check(request.headers.get(b"authorization"))
+        return _admin(caller) if self._watch.current else self._confirmed_admin(caller)
+
+    async def confirmed(self, caller: Caller) -> Caller:
+        """The caller, whose session goes on as of now: asked, whatever this node has heard. Raises ``SessionEnded`` or
+        a 503 problem.
+        """
+        if await self._watch.has_ended(caller.session_id):
+            raise SessionEnded
+        return caller
+
+    async def _confirmed_admin(self, caller: Caller) -> Admin:
+        return _admin(await self.confirmed(caller))
 
     def check(self, authorization: bytes | None) -> Caller:
-        """The caller behind an Authorization header's raw value; raises a 401 problem."""
+        """The caller behind an Authorization header's raw value, as far as this node has heard; raises a 401 problem.
+
+        Enough only while ``watch`` is current: ``caller`` and ``admin`` see to that.
+        """
         if authorization is None:
             raise Unauthorized
         caller = self._young.get(authorization)
@@ -92,6 +104,18 @@ class Authentication:
             self._young, self._old = {}, self._young
         self._young[authorization] = caller
         return caller
+
+
+def _admin(caller: Caller) -> Admin:
+    if caller.role != "admin":
+        raise Forbidden
+    return Admin(
+        user_id=caller.user_id,
+        session_id=caller.session_id,
+        role=caller.role,
+        issued_at=caller.issued_at,
+        expires_at=caller.expires_at,
+    )
 
 
 def _bearer(authorization: bytes) -> str:

@@ -55,18 +55,18 @@ class Login:
         Raises what ``WechatPlatform.exchange`` raises, and ``TooManyLogins``.
         """
         network = network_of(device.address)
-        self._limits.check_wechat(network)
+        await self._limits.check_wechat(network)
         try:
             identity = await self._platform.exchange(code)
         except (WechatCodeInvalid, WechatUserBlocked):
-            self._limits.wechat_failed(network)
+            await self._limits.wechat_failed(network)
             raise
         newcomer = _new_user(self._clock, WECHAT_NICKNAME, "user")
         return await self._sessions.open(newcomer, method="wechat", user_agent=device.user_agent, identity=identity)
 
     async def register(self, username: str, password: str, device: Device) -> Tokens:
         """A new account; raises ``ValidationFailed``, ``UsernameTaken`` or ``TooManyRegistrations``."""
-        self._limits.count_registration(network_of(device.address))
+        await self._limits.count_registration(network_of(device.address))
         user = await _create(self._users, self._passwords, self._clock, username, password, "user")
         await self._users.remember_network(user.id, network_of(device.address), self._clock.now_ms())
         return await self._sessions.open(user, method="password", user_agent=device.user_agent)
@@ -84,7 +84,7 @@ class Login:
             credentials = await self._users.credentials(key)
             secret = names.presented_password(password)
             if not await self._passwords.verify(credentials.hash if credentials else None, secret):
-                self._limits.password_failed(network, key)
+                await self._limits.password_failed(network, key)
                 raise BadCredentials
             assert credentials is not None
             if self._passwords.outdated(credentials.hash):
@@ -103,12 +103,11 @@ class Login:
         in from within 30 days, where failures are counted for that place alone; and with WeChat, or with the session
         they have.
         """
-        self._limits.check_address(network)
-        if self._limits.name_is_free(key):
+        if await self._limits.check_password(network, key):
             return
         since = self._clock.now_ms() - _KNOWN_MS
         known = await self._users.knows_network(key, network, since=since)
-        self._limits.check_name(key, network if known else None)
+        await self._limits.check_name(key, network if known else None)
 
     async def _rehash(self, credentials: Credentials, secret: bytes) -> None:
         fresh = await self._passwords.hash(secret)

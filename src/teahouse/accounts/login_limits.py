@@ -6,57 +6,66 @@ costs anything.
 
 from __future__ import annotations
 
-from teahouse.accounts.throttle import Buckets
-from teahouse.clock import Clock
+import asyncio
+
+from teahouse.accounts.throttle import Limit, Throttle
 from teahouse.problems import TooManyLogins, TooManyRegistrations
 from teahouse.settings import AccountsSettings
 
 
 class LoginLimits:
-    """Failures by network (an IPv4 address or an IPv6 /64) and by username key; kept in memory, bounded."""
+    """Failures by network (an IPv4 address or an IPv6 /64) and by username key, counted by ``throttle``.
 
-    def __init__(self, settings: AccountsSettings, *, clock: Clock) -> None:
+    Every method raises what ``Throttle`` raises as well: who cannot be counted is not let in.
+    """
+
+    def __init__(self, throttle: Throttle, settings: AccountsSettings) -> None:
         seconds = settings.failed_logins_seconds
-        self._by_network = Buckets(settings.failed_logins_per_address, seconds, clock=clock)
-        self._by_name = Buckets(settings.failed_logins_per_name, seconds, clock=clock)
-        self._by_name_at_home = Buckets(settings.failed_logins_per_name, seconds, clock=clock)
-        self._wechat = Buckets(settings.failed_logins_per_address, seconds, clock=clock)
-        self._registrations = Buckets(settings.registrations_per_address, settings.registrations_seconds, clock=clock)
+        self._throttle = throttle
+        self._by_network = Limit("address", settings.failed_logins_per_address, seconds)
+        self._by_name = Limit("name", settings.failed_logins_per_name, seconds)
+        self._by_name_at_home = Limit("name-at-home", settings.failed_logins_per_name, seconds)
+        self._wechat = Limit("wechat", settings.failed_logins_per_address, seconds)
+        self._registrations = Limit("registrations", settings.registrations_per_address, settings.registrations_seconds)
 
-    def check_address(self, network: str) -> None:
-        """Raises ``TooManyLogins`` where too many passwords were wrong from here."""
-        _refuse(self._by_network.wait(network), "from this address")
+    async def check_password(self, network: str, key: str) -> bool:
+        """Raises ``TooManyLogins`` where too many passwords were wrong from here; False where too many were wrong for
+        this name.
+        """
+        from_here, for_name = await asyncio.gather(
+            self._throttle.wait(self._by_network, network), self._throttle.wait(self._by_name, key)
+        )
+        _refuse(from_here, "from this address")
+        return for_name == 0
 
-    def name_is_free(self, key: str) -> bool:
-        """True while few enough passwords were wrong for this name."""
-        return self._by_name.wait(key) == 0
-
-    def check_name(self, key: str, home: str | None) -> None:
+    async def check_name(self, key: str, home: str | None) -> None:
         """Raises ``TooManyLogins``. Where the owner is known at ``home``, its own failures count."""
         if home is None:
-            _refuse(self._by_name.wait(key), "for this name")
+            _refuse(await self._throttle.wait(self._by_name, key), "for this name")
         else:
-            _refuse(self._by_name_at_home.wait(_pair(key, home)), "for this name from this address")
+            wait = await self._throttle.wait(self._by_name_at_home, _pair(key, home))
+            _refuse(wait, "for this name from this address")
 
-    def password_failed(self, network: str, key: str) -> None:
+    async def password_failed(self, network: str, key: str) -> None:
         """A password was wrong, or there is no such name: both count alike."""
-        self._by_network.add(network)
-        self._by_name.add(key)
-        self._by_name_at_home.add(_pair(key, network))
+        await asyncio.gather(
+            self._throttle.add(self._by_network, network),
+            self._throttle.add(self._by_name, key),
+            self._throttle.add(self._by_name_at_home, _pair(key, network)),
+        )
 
-    def check_wechat(self, network: str) -> None:
+    async def check_wechat(self, network: str) -> None:
         """Raises ``TooManyLogins`` where too many WeChat codes were wrong from here."""
-        _refuse(self._wechat.wait(network), "from this address")
+        _refuse(await self._throttle.wait(self._wechat, network), "from this address")
 
-    def wechat_failed(self, network: str) -> None:
+    async def wechat_failed(self, network: str) -> None:
         """A WeChat code was wrong, used or of a blocked user."""
-        self._wechat.add(network)
+        await self._throttle.add(self._wechat, network)
 
-    def count_registration(self, network: str) -> None:
+    async def count_registration(self, network: str) -> None:
         """Counts one account asked for, whatever becomes of it; raises ``TooManyRegistrations``."""
-        if wait := self._registrations.wait(network):
+        if wait := await self._throttle.take(self._registrations, network):
             raise TooManyRegistrations(retry_after=wait)
-        self._registrations.add(network)
 
 
 def _pair(key: str, network: str) -> str:

@@ -21,8 +21,10 @@ from teahouse.problems import (
     DatabaseUnavailable,
     Forbidden,
     NotFound,
+    OutcomeUnknown,
     Overloaded,
     PasswordTooEasy,
+    RedisUnavailable,
     RefreshTokenInvalid,
     RefreshTokenReused,
     SessionEnded,
@@ -49,8 +51,16 @@ _AUTH = ("auth",)
 _USERS = ("users",)
 # RFC 6749 §5.1
 _NOT_STORED = {"Cache-Control": "no-store"}
-_BUSY = (DatabaseUnavailable, Overloaded, ShuttingDown)
-_TOKEN_PROBLEMS = (Unauthorized, AccessTokenInvalid, AccessTokenExpired, SessionEnded)
+_BUSY = (DatabaseUnavailable, RedisUnavailable, OutcomeUnknown, Overloaded, ShuttingDown)
+_TOKEN_PROBLEMS = (
+    Unauthorized,
+    AccessTokenInvalid,
+    AccessTokenExpired,
+    SessionEnded,
+    RedisUnavailable,
+    OutcomeUnknown,
+    Overloaded,
+)
 
 
 class WechatLogin(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from teahouse.accounts import names
 from teahouse.accounts.activity import Activity
@@ -12,9 +12,11 @@ from teahouse.accounts.login import Login
 from teahouse.accounts.login_limits import LoginLimits
 from teahouse.accounts.model import User
 from teahouse.accounts.passwords_argon2 import Passwords
+from teahouse.accounts.revocation_watch import OneProcess, RevocationWatch
 from teahouse.accounts.revocations import Revocations
 from teahouse.accounts.session_store import SessionStore
 from teahouse.accounts.sessions import Sessions
+from teahouse.accounts.throttle import Throttle
 from teahouse.accounts.tokens_jwt import AccessTokens
 from teahouse.accounts.user_store import UserStore
 from teahouse.clock import Clock
@@ -23,13 +25,14 @@ from teahouse.settings import AccountsSettings, Secret
 from teahouse.wechat import WechatPlatform
 
 # An access token may be issued a moment after its session was found alive, so an end is remembered a little longer.
-_MARGIN_SECONDS = 60.0
+MARGIN_SECONDS = 60.0
 
 
 class Accounts:
     """Everything about who somebody is. ``secrets``: the secret keys, the one that signs first.
 
-    ``sweeps`` are deletions of other parts that are to run along with its own, once a minute.
+    ``watch`` knows whether this node hears of every session that ends. ``sweeps`` are deletions of other parts that are
+    to run along with its own, once a minute; ``before_start`` runs first, and one that raises stops the start.
     """
 
     def __init__(
@@ -40,8 +43,11 @@ class Accounts:
         secrets: Sequence[Secret],
         settings: AccountsSettings,
         *,
+        throttle: Throttle,
         clock: Clock,
+        watch: RevocationWatch | None = None,
         sweeps: Sequence[Sweep] = (),
+        before_start: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         self.tokens = AccessTokens(
             [secret.reveal() for secret in secrets],
@@ -51,17 +57,22 @@ class Accounts:
             clock=clock,
         )
         activity = Activity()
-        self.revocations = Revocations(settings.access_token_seconds + _MARGIN_SECONDS)
-        self.authentication = Authentication(self.tokens, self.revocations, activity, clock=clock)
+        self.revocations = Revocations(settings.access_token_seconds + MARGIN_SECONDS)
+        self.authentication = Authentication(
+            self.tokens, self.revocations, activity, clock=clock, watch=watch or OneProcess()
+        )
         self.sessions = Sessions(sessions, self.tokens, self.revocations, activity, settings, clock=clock)
+        self._before_start = tuple(before_start)
         self._users = users
         self._passwords = Passwords(settings.argon2)
-        limits = LoginLimits(settings, clock=clock)
+        limits = LoginLimits(throttle, settings)
         self.login = Login(self._users, self.sessions, self._passwords, platform, limits, clock=clock)
         self.housekeeping = Housekeeping(self.sessions, self.revocations, (self.login.sweep, *sweeps), clock=clock)
 
     async def start(self) -> None:
         """Call once, before the first request and after the migrations."""
+        for hook in self._before_start:
+            await hook()
         await self.sessions.restore()
         self.housekeeping.start()
 

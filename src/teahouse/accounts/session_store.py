@@ -59,8 +59,11 @@ class Ending(NamedTuple):
 class SessionStore(Protocol):
     """Sessions and what happens to them; moments are Unix milliseconds.
 
-    Each method is atomic: all of it is on disk when it returns, nothing of it when it raises ``DatabaseUnavailable``
-    (after a lost connection: unknown). The store serialises changes to one session, also between nodes.
+    What a method has returned has happened: every node finds it so from then on. In SQL each method is one transaction,
+    on disk when it returns; nothing of it has happened when it raises ``DatabaseUnavailable`` (after a lost connection:
+    unknown). In Redis each session changes in one step, and what survives a crash is what Redis has written down; where
+    a method raises ``RedisUnavailable`` or ``OutcomeUnknown``, some of the batch may have happened. Either way asking
+    again is safe and finishes it. The store serialises changes to one session, also between nodes.
     """
 
     async def sign_in(self, sign_ins: Sequence[SignIn], *, now: int, most: int) -> list[SignedIn | Problem]:
@@ -72,9 +75,10 @@ class SessionStore(Protocol):
         ...
 
     async def exchange(self, tokens: Sequence[RefreshToken], decide: Decide) -> list[Exchanged | Problem]:
-        """Judges each token with ``decide``, in order, while its session is locked, and keeps what changed.
+        """Judges each token with ``decide``, in order, and keeps what changed; nobody changes a session in between.
 
-        Two tokens of one session are judged one after the other, the second with what the first has changed.
+        Two tokens of one session are judged one after the other, the second with what the first has changed. Where
+        somebody did change it, ``decide`` is asked again: it must do nothing but judge.
         """
         ...
 
@@ -86,8 +90,8 @@ class SessionStore(Protocol):
         """The user's sessions that go on, newest first."""
         ...
 
-    async def ended_since(self, moment: int) -> dict[str, int]:
-        """Sessions that ended after ``moment``, and when."""
+    async def ended_since(self, moment: int, now: int) -> dict[str, int]:
+        """Sessions that ended after ``moment``, and when, by the clock that says ``now``; perhaps older ones too."""
         ...
 
     async def touch(self, seen: Mapping[str, int]) -> None:

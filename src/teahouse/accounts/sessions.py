@@ -22,7 +22,6 @@ from teahouse.accounts.tokens_jwt import AccessTokens
 from teahouse.batching import Batcher, FlushFailed
 from teahouse.clock import Clock
 from teahouse.problems import (
-    DatabaseUnavailable,
     Problem,
     RefreshTokenInvalid,
     RefreshTokenReused,
@@ -145,10 +144,16 @@ class Sessions:
         return [self._with_activity(session) for session in stored]
 
     async def restore(self) -> None:
-        """At start: sessions that ended while their access tokens are still good."""
-        since = self._clock.now_ms() - self._access_seconds * 1000
-        ended = await self._store.ended_since(since)
-        self._revocations.restore({session_id: at / 1000 for session_id, at in ended.items()})
+        """At start, and after not having heard: sessions that ended while their access tokens are still good."""
+        now = self._clock.now_ms()
+        ended = await self._store.ended_since(now - self._access_seconds * 1000, now)
+        known = self._revocations.ended
+        self._revocations.restore({each: at / 1000 for each, at in ended.items() if each not in known})
+
+    def heard(self, session_id: str) -> None:
+        """Another node says that the session has ended."""
+        # From now on by this node's own clock, which judges its access tokens too.
+        self._revocations.add(session_id, self._clock.now())
 
     async def write_activity(self) -> None:
         """Writes down when sessions were last used; what cannot be written waits for the next time."""
@@ -183,16 +188,9 @@ class Sessions:
         return list(signed_in)
 
     async def _exchange(self, tokens: list[RefreshToken]) -> list[Exchanged | BaseException]:
-        reused: list[str] = []
-
-        def decide(token: RefreshToken, session: Session | None, owner: User | None) -> Exchange:
-            exchange = self._decide(token, session, owner)
-            if exchange.session is not None and exchange.session.ended_at is not None:
-                reused.append(exchange.session.id)
-            return exchange
-
-        answers = await self._store.exchange(tokens, decide)
-        self._revoke(reused)
+        answers = await self._store.exchange(tokens, self._decide)
+        judged = zip(tokens, answers, strict=True)
+        self._revoke([token.session_id for token, answer in judged if isinstance(answer, RefreshTokenReused)])
         return list(answers)
 
     async def _end(self, endings: list[Ending]) -> list[list[str] | BaseException]:
@@ -238,10 +236,10 @@ def _rotated(session: Session, token: RefreshToken, owner: User, now: int) -> Ex
 
 
 async def _outcome(submitted: asyncio.Future[T]) -> T:
-    """The call's own result; a flush that failed on the database is that problem, for each caller anew."""
+    """The call's own result; a flush that failed on an engine is that problem, for each caller anew."""
     try:
         return await submitted
     except FlushFailed as failure:
         if isinstance(failure.__cause__, Problem):
-            raise DatabaseUnavailable from failure
+            raise type(failure.__cause__)(failure.__cause__.detail) from failure
         raise

@@ -88,7 +88,7 @@ class SessionsSql:
         async with self._database.reading() as connection:
             return [read_session(row) for row in (await connection.execute(query.limit(1000))).all()]
 
-    async def ended_since(self, moment: int) -> dict[str, int]:
+    async def ended_since(self, moment: int, now: int) -> dict[str, int]:  # noqa: ARG002
         """See ``SessionStore``."""
         query = select(sessions.c.id, sessions.c.ended_at).where(sessions.c.ended_at > moment)
         async with self._database.reading() as connection:

@@ -23,7 +23,7 @@ from teahouse.accounts.tables_sql import (
 
 async def sign_in(connection: AsyncConnection, sign_ins: Sequence[SignIn], *, now: int, most: int) -> list[SignedIn]:
     """See ``SessionStore``; raises ``IntegrityError`` where another node makes one of the accounts just now."""
-    owners = await _owners(connection, sign_ins, now)
+    owners = await owners_of(connection, sign_ins, now)
     opened = [
         msgspec.structs.replace(one.session, user_id=owner.id) for one, owner in zip(sign_ins, owners, strict=True)
     ]
@@ -48,7 +48,8 @@ async def end_sessions(connection: AsyncConnection, session_ids: Sequence[str], 
         await connection.execute(update(sessions).where(sessions.c.id.in_(session_ids)).values(ended_at=now))
 
 
-async def _owners(connection: AsyncConnection, sign_ins: Sequence[SignIn], now: int) -> list[User]:
+async def owners_of(connection: AsyncConnection, sign_ins: Sequence[SignIn], now: int) -> list[User]:
+    """Whose the sign-ins are, new accounts made; raises ``IntegrityError`` as ``sign_in`` does."""
     latest = {sign_in.identity.openid: sign_in for sign_in in sign_ins if sign_in.identity is not None}
     known = await _known(connection, list(latest))
     if known:

@@ -1,62 +1,36 @@
-"""Limits on failed logins and on registrations: leaky buckets in memory, one set a node."""
+"""How often something may happen."""
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
-from typing import NamedTuple
-
-from teahouse.clock import Clock
-
-_MOST_KEYS = 50_000
+from typing import NamedTuple, Protocol
 
 
-class _Bucket(NamedTuple):
-    level: float
-    updated: float
+class Limit(NamedTuple):
+    """A leaky bucket for each key: ``events`` at once, and one more every ``seconds / events`` after that.
 
-
-class Buckets:
-    """A leaky bucket for each key: ``limit`` events at once, and one more every ``seconds / limit`` after that.
-
-    Bounded to ``most`` keys; past that the key whose last event is longest ago is forgotten.
+    ``name`` is short and constant; keys of limits with different names have nothing to do with each other.
     """
 
-    def __init__(self, limit: int, seconds: float, *, clock: Clock, most: int = _MOST_KEYS) -> None:
-        self._limit = limit
-        self._leak = limit / seconds
-        self._seconds = seconds
-        self._clock = clock
-        self._most = most
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+    name: str
+    events: int
+    seconds: float
 
-    def __len__(self) -> int:
-        return len(self._buckets)
 
-    def wait(self, key: str) -> int:
-        """Whole seconds until ``key`` may go on; 0 when it may now."""
-        over = self._level(key) + 1 - self._limit
-        # A hair of tolerance: a client that waits as long as it was told is not sent away again.
-        return math.ceil(over / self._leak - 1e-6) if over > 1e-9 else 0
+class Throttle(Protocol):
+    """Counts events by limit and key. Each method is atomic, and what one node counts all nodes see.
 
-    def add(self, key: str) -> None:
-        """One event of ``key``."""
-        level = self._level(key) + 1
-        self._buckets[key] = _Bucket(level, self._clock.monotonic())
-        self._buckets.move_to_end(key)
-        self._tidy()
+    Bounded: a key takes memory only until its bucket has run dry. Raises ``RedisUnavailable``, ``OutcomeUnknown`` or
+    ``Overloaded`` where nothing can be counted; whoever asked must not go on then.
+    """
 
-    def _level(self, key: str) -> float:
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            return 0.0
-        return max(0.0, bucket.level - (self._clock.monotonic() - bucket.updated) * self._leak)
+    async def wait(self, limit: Limit, key: str) -> int:
+        """Whole seconds until ``key`` may go on; 0 when it may now. Counts nothing."""
+        ...
 
-    def _tidy(self) -> None:
-        # Oldest first: whatever had no event for a whole window (twice, as a bucket may be over-full) has run dry.
-        dry = self._clock.monotonic() - 2 * self._seconds
-        while self._buckets:
-            key, bucket = next(iter(self._buckets.items()))
-            if len(self._buckets) <= self._most and bucket.updated > dry:
-                return
-            del self._buckets[key]
+    async def add(self, limit: Limit, key: str) -> None:
+        """One event that has happened, whether or not it may have."""
+        ...
+
+    async def take(self, limit: Limit, key: str) -> int:
+        """One event where it may happen now, and 0; otherwise nothing is counted, and the seconds to wait."""
+        ...

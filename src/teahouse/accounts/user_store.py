@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from teahouse.accounts.model import User
+from teahouse.accounts.session_store import SignIn
+from teahouse.problems import Problem
 
 
 class Credentials(NamedTuple):
@@ -34,6 +37,18 @@ class UserStore(Protocol):
 
     async def find(self, user_id: str) -> User | None:
         """The user with this id."""
+        ...
+
+    async def find_all(self, user_ids: Collection[str]) -> dict[str, User]:
+        """Those of them that there are, by id."""
+        ...
+
+    async def owners(self, sign_ins: Sequence[SignIn], *, now: int) -> list[User | Problem]:
+        """Whose each sign-in is, in order; for sessions that are kept elsewhere than users.
+
+        A WeChat user seen for the first time gets an account, exactly one however many ask at once, also on several
+        nodes. ``SessionEnded`` where the user has been deleted meanwhile.
+        """
         ...
 
     async def change(self, user_id: str, *, nickname: str | None, avatar_url: str | None) -> User | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from sqlalchemy import and_, delete, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from teahouse.accounts.model import User
 from teahouse.accounts.names import username_key
+from teahouse.accounts.session_store import SignIn
+from teahouse.accounts.sign_ins_sql import owners_of
 from teahouse.accounts.tables_sql import known_networks, passwords, read_user, user_row, users
 from teahouse.accounts.user_store import Credentials
 from teahouse.engines.sql import Database
-from teahouse.problems import UsernameTaken
+from teahouse.problems import Problem, SessionEnded, UsernameTaken
 
 NETWORKS_PER_USER = 8
 # SQLite takes expressions up to a depth of 1,000 (https://www.sqlite.org/limits.html).
@@ -56,6 +60,39 @@ class UsersSql:
         async with self._database.reading() as connection:
             row = (await connection.execute(select(users).where(users.c.id == user_id))).first()
         return None if row is None else read_user(row)
+
+    async def find_all(self, user_ids: Collection[str]) -> dict[str, User]:
+        """See ``UserStore``."""
+        if not user_ids:
+            return {}
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(select(users).where(users.c.id.in_(user_ids)))).all()
+        return {row.id: read_user(row) for row in rows}
+
+    async def owners(self, sign_ins: Sequence[SignIn], *, now: int) -> list[User | Problem]:
+        """See ``UserStore``."""
+        found = iter(await self._owners_by_identity([one for one in sign_ins if one.identity is not None], now))
+        known = await self.find_all({one.user.id for one in sign_ins if one.identity is None})
+        return [next(found) if one.identity is not None else known.get(one.user.id) or _deleted() for one in sign_ins]
+
+    async def _owners_by_identity(self, sign_ins: Sequence[SignIn], now: int) -> list[User | Problem]:
+        if not sign_ins:
+            return []
+        try:
+            async with self._database.transaction() as connection:
+                return [*await owners_of(connection, sign_ins, now)]
+        except IntegrityError:
+            # Another node made an account for one of these WeChat users just now: one by one, it is found.
+            return [await self._owner_alone(one, now) for one in sign_ins]
+
+    async def _owner_alone(self, one: SignIn, now: int) -> User | Problem:
+        for _ in range(2):
+            try:
+                async with self._database.transaction() as connection:
+                    return (await owners_of(connection, [one], now))[0]
+            except IntegrityError:
+                continue
+        return _deleted()
 
     async def change(self, user_id: str, *, nickname: str | None, avatar_url: str | None) -> User | None:
         """See ``UserStore``."""
@@ -107,3 +144,7 @@ class UsersSql:
                 ]
                 await connection.execute(delete(known_networks).where(or_(*one)))
         return len(old)
+
+
+def _deleted() -> SessionEnded:
+    return SessionEnded("This account has been deleted.")

@@ -1,0 +1,31 @@
+"""Ends of sessions as the feed tells them, and Redis itself while the feed is not heard."""
+
+from __future__ import annotations
+
+from teahouse.accounts.session_scripts_redis import key
+from teahouse.accounts.sessions import Sessions
+from teahouse.engines.redis import Redis
+from teahouse.engines.redis_feed import Feed
+
+
+class RevocationWatchRedis:
+    """A ``RevocationWatch``."""
+
+    def __init__(self, redis: Redis, feed: Feed) -> None:
+        self._redis = redis
+        self._feed = feed
+
+    @property
+    def current(self) -> bool:
+        """See ``RevocationWatch``."""
+        return self._feed.current
+
+    async def has_ended(self, session_id: str) -> bool:
+        """See ``RevocationWatch``."""
+        user_id, ended_at = await self._redis.ask("HMGET", key(session_id), "user_id", "ended_at")
+        return user_id is None or ended_at is not None
+
+    def inform(self, sessions: Sessions) -> None:
+        """From now on ``sessions`` hears of every end: as it is told, and after a gap what was told in it."""
+        self._feed.on("session-ended", lambda text: sessions.heard(text.partition(" ")[0]))
+        self._feed.on_catch_up(sessions.restore)
