@@ -6,6 +6,9 @@ import pytest
 
 from teahouse.engines.sql import Database
 from tests.engines.cups import cups
+from tests.redis_fixtures import redis_alone, redis_session, redis_shared
+
+__all__ = ["redis_alone", "redis_session", "redis_shared"]
 
 
 @pytest.fixture

@@ -126,6 +126,11 @@ class Redis:
         """The number of the database within the server, as the URL has it."""
         return str(self._address.database)
 
+    @property
+    def clustered(self) -> bool:
+        """Whether several primaries share the keys."""
+        return self._address.kind == "cluster"
+
     async def dedicated(self) -> Connection:
         """A connection for one reader alone, such as a blocking read; the caller disconnects it.
 
