@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 
 from teahouse import __version__, accounts, datadir, migrations
+from teahouse.accounts import Accounts
 from teahouse.accounts.accounts_sql import accounts_on
 from teahouse.accounts.housekeeping import Sweep
 from teahouse.accounts.throttle_memory import ThrottleMemory
+from teahouse.accounts.users_sql import UsersSql
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database, database_on
 from teahouse.insight.metrics_prometheus import SaleFigures, SalesCollector
-from teahouse.sales import SalesService, routes
+from teahouse.sales import SalesService, StockLedger, routes
 from teahouse.sales.catalogue_sql import SqlCatalogue
 from teahouse.sales.orders_sql import SqlOrders
 from teahouse.sales.stock_sql import SqlStockLedger
@@ -24,6 +27,9 @@ from teahouse.wechat.sandbox import SandboxWechat
 from teahouse.wechat.sandbox_codes_sql import SandboxCodesSql
 
 _DESCRIPTION = "Login, a shop that survives a flash sale, and the figures to watch it: the backend of a mini-program."
+
+# Thousands of orders in one reply.
+_BULK_SECONDS = 10.0
 
 
 class Teahouse(App):
@@ -42,10 +48,33 @@ class Teahouse(App):
     def compose(self, settings: Settings) -> None:
         """Puts the parts together; opens nothing until the start. Raises ``SettingsError``."""
         check(settings)
-        clock = self._clock
         database = database_on(settings)
         self._open(database)
         platform, sweeps = self._choose_platform(settings, database)
+        if settings.redis.url:
+            people, shop = self._on_redis(settings, database, platform, sweeps)
+        else:
+            people, shop = self._embedded(settings, database, platform, sweeps)
+        self.on_start(people.start)
+        self.on_stop(people.aclose)
+        accounts.install(self, people)
+        self.on_start(shop.start)
+        self.on_stop(shop.stop)
+        sandbox = platform if isinstance(platform, SandboxWechat) else None
+        routes.install(self, shop, clock=self._clock, sandbox=sandbox is not None, defaults=settings.sales)
+        if sandbox is not None:
+            install_sandbox(self, sandbox)
+        self.metrics.register(BatchCollector(people.sessions.batchers))
+        ledger = shop.ledger
+        self.metrics.register(
+            SalesCollector(lambda: ledger.outcomes, lambda: ledger.live, lambda limit: _figures(ledger, limit))
+        )
+
+    def _embedded(
+        self, settings: Settings, database: Database, platform: WechatPlatform, sweeps: Sequence[Sweep]
+    ) -> tuple[Accounts, SalesService]:
+        """One process decides, and SQL is all there is."""
+        clock = self._clock
         people = accounts_on(
             database,
             platform,
@@ -55,23 +84,62 @@ class Teahouse(App):
             clock=clock,
             sweeps=sweeps,
         )
-        self.on_start(people.start)
-        self.on_stop(people.aclose)
-        accounts.install(self, people)
-
         ledger = SqlStockLedger(database, clock=clock, max_waiting=settings.sales.max_waiting)
+        self.metrics.register(BatchCollector([ledger.batcher]))
         shop = SalesService(catalogue=SqlCatalogue(database), orders=SqlOrders(database), ledger=ledger, clock=clock)
-        self.on_start(shop.start)
-        self.on_stop(shop.stop)
-        sandbox = platform if isinstance(platform, SandboxWechat) else None
-        routes.install(self, shop, clock=clock, sandbox=sandbox is not None, defaults=settings.sales)
-        if sandbox is not None:
-            install_sandbox(self, sandbox)
+        return people, shop
 
-        self.metrics.register(BatchCollector([ledger.batcher, *people.sessions.batchers]))
-        self.metrics.register(
-            SalesCollector(lambda: ledger.outcomes, lambda: ledger.live, lambda limit: _figures(ledger, limit))
+    def _on_redis(
+        self, settings: Settings, database: Database, platform: WechatPlatform, sweeps: Sequence[Sweep]
+    ) -> tuple[Accounts, SalesService]:
+        """Many processes: Redis decides and keeps sessions, SQL has everything for good."""
+        # The embedded default need not pay for loading these.
+        from teahouse.accounts.accounts_redis import accounts_on_redis
+        from teahouse.engines.redis import Redis
+        from teahouse.engines.redis_feed import Feed
+        from teahouse.sales.archive_sql import SqlArchive
+        from teahouse.sales.metrics_prometheus import RecorderCollector
+        from teahouse.sales.orders_redis import RedisOrders
+        from teahouse.sales.stock_redis import RedisStockLedger
+
+        clock, url, patience = self._clock, settings.redis.url.reveal(), settings.redis.timeout_seconds
+        redis = Redis(url, timeout_seconds=patience)
+        # What the recorder reads is long: it must not hold up who buys.
+        bulk = Redis(url, name="redis for the recorder", timeout_seconds=max(patience, _BULK_SECONDS))
+        feed = Feed(redis)
+        for engine in (redis, bulk):
+            self.on_start(engine.connect)
+            self.on_stop(engine.aclose)
+        self.on_start(feed.start)
+        self.on_stop(feed.aclose)
+        self.ready_check("redis", redis.ping)
+        people = accounts_on_redis(
+            redis,
+            feed,
+            UsersSql(database),
+            platform,
+            datadir.signing_keys(settings),
+            settings.accounts,
+            clock=clock,
+            sweeps=sweeps,
         )
+        archive = SqlArchive(database)
+        ledger = RedisStockLedger(
+            redis,
+            feed,
+            archive,
+            recording=bulk,
+            clock=clock,
+            worker=secrets.token_hex(8),
+            max_waiting=settings.sales.max_waiting,
+            max_unrecorded=settings.sales.max_unrecorded,
+            recorded_per_second=settings.sales.recorded_per_second,
+        )
+        self.metrics.register(BatchCollector([redis.batcher, bulk.batcher, *ledger.batchers]))
+        self.metrics.register(RecorderCollector(ledger.recorder, ledger.backlog))
+        orders = RedisOrders(redis, ledger.scripts, archive)
+        shop = SalesService(catalogue=SqlCatalogue(database), orders=orders, ledger=ledger, clock=clock)
+        return people, shop
 
     def _open(self, database: Database) -> None:
         async def start() -> None:
@@ -101,6 +169,6 @@ class Teahouse(App):
         return client, ()
 
 
-def _figures(ledger: SqlStockLedger, limit: int) -> Iterator[SaleFigures]:
-    for each in ledger.sales(before=None, limit=limit):
+def _figures(ledger: StockLedger, limit: int) -> Iterator[SaleFigures]:
+    for each in ledger.known(limit):
         yield SaleFigures(each.sale.id, each.remaining, each.sale.stock - each.remaining)

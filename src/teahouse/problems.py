@@ -185,6 +185,15 @@ class RedisUnavailable(Problem):
     status = 503
 
 
+class StockLost(Problem):
+    """Redis has lost a part of this sale, so nothing of it is sold until an operator has run
+    ``teahouse reconcile --repair``. Orders that were made are safe in the database; ask again later.
+    """
+
+    status = 503
+    retry_after_default = 30
+
+
 class DatabaseUnavailable(Problem):
     """The database is out of reach, full or busy. Nothing was changed as far as the database knows; ask again
     shortly.

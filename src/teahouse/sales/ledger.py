@@ -75,12 +75,20 @@ class StockLedger(Protocol):
         """The sale's stock as a whole becomes ``stock``. Raises ``NotFound`` and ``StockNotReducible``."""
         ...
 
-    def sale(self, sale_id: str) -> OnSale:
+    def shown(self, sale_id: str) -> OnSale | None:
+        """One sale where it need not be asked for; None where it must (``sale``). May raise ``NotFound``."""
+        ...
+
+    async def sale(self, sale_id: str) -> OnSale:
         """One sale as people may see it; ``remaining`` may lag by a second. Raises ``NotFound``."""
         ...
 
-    def sales(self, *, before: str | None, limit: int) -> Sequence[OnSale]:
+    async def sales(self, *, before: str | None, limit: int) -> Sequence[OnSale]:
         """Up to ``limit`` sales, newest first, older than the sale ``before``."""
+        ...
+
+    def known(self, limit: int) -> Sequence[OnSale]:
+        """Up to ``limit`` sales that this process has seen lately, for figures."""
         ...
 
     async def audit(self, sale_id: str) -> Audit:

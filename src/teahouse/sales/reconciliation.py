@@ -22,6 +22,10 @@ DifferenceKind = Literal[
     "payment-of-unpaid-order",
     "paid-twice",
     "wrong-amount",
+    "redis-lost",
+    "redis-differs",
+    "log-incomplete",
+    "set-aside",
 ]
 
 

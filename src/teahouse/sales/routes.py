@@ -19,10 +19,12 @@ from teahouse.problems import (
     OrderNotCancellable,
     OutcomeUnknown,
     Overloaded,
+    RedisUnavailable,
     SaleEnded,
     SaleNotStarted,
     ShuttingDown,
     SoldOut,
+    StockLost,
     StockNotReducible,
     TransactionReused,
     ValidationFailed,
@@ -54,7 +56,7 @@ from teahouse.sales.views import (
     view_sale,
 )
 from teahouse.settings import SalesSettings
-from teahouse.web import App, Header
+from teahouse.web import App, Header, Maybe
 
 Limit = Annotated[int, Meta(ge=1, le=100, description="how many at most")]
 Cursor = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="nextCursor of the page before")]
@@ -64,7 +66,8 @@ _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
 _KEY_SCHEMA = Meta(extra_json_schema={"pattern": f"^{_KEY.pattern}$"})
 _REFUSALS = (SoldOut, LimitReached, SaleNotStarted, SaleEnded)
 _DATABASE = (DatabaseUnavailable,)
-_WRITTEN = (DatabaseUnavailable, Overloaded, OutcomeUnknown, ShuttingDown)
+_READ = (DatabaseUnavailable, RedisUnavailable, Overloaded)
+_WRITTEN = (DatabaseUnavailable, RedisUnavailable, StockLost, Overloaded, OutcomeUnknown, ShuttingDown)
 
 
 def install(
@@ -108,18 +111,22 @@ def _install_products(app: App, service: SalesService) -> None:
 
 
 def _install_sales(app: App, service: SalesService, clock: Clock, defaults: SalesSettings) -> None:
-    @app.get("/v1/sales", tags=("sales",))
-    def list_sales(limit: Limit = 20, cursor: Cursor | None = None) -> SaleList:
+    @app.get("/v1/sales", tags=("sales",), problems=_READ)
+    async def list_sales(limit: Limit = 20, cursor: Cursor | None = None) -> SaleList:
         """Sales, newest first."""
         now = clock.now_ms()
-        found = service.sales(before=cursor, limit=limit + 1)
+        found = await service.sales(before=cursor, limit=limit + 1)
         following = _next([each.sale.id for each in found], limit)
         return SaleList([view_sale(each, now) for each in found[:limit]], following)
 
-    @app.get("/v1/sales/{id}", tags=("sales",), problems=(NotFound,))
-    def get_sale(id: str) -> SaleView:  # noqa: A002 - the path's name
+    async def ask_for(sale_id: str) -> SaleView:
+        return view_sale(await service.sale(sale_id), clock.now_ms())
+
+    @app.get("/v1/sales/{id}", tags=("sales",), problems=(NotFound, *_READ))
+    def get_sale(id: str) -> Maybe[SaleView]:  # noqa: A002 - the path's name
         """One sale, with what remains of it."""
-        return view_sale(service.sale(id), clock.now_ms())
+        shown = service.shown(id)
+        return ask_for(id) if shown is None else view_sale(shown, clock.now_ms())
 
     @app.post("/v1/sales", status=201, tags=("sales",), problems=(NotFound, *_WRITTEN))
     async def open_sale(_admin: Admin, body: SaleBody) -> SaleView:
@@ -155,14 +162,14 @@ def _install_purchases(app: App, service: SalesService) -> None:
 
 
 def _install_orders(app: App, service: SalesService) -> None:
-    @app.get("/v1/orders", tags=("orders",), problems=_DATABASE)
+    @app.get("/v1/orders", tags=("orders",), problems=_READ)
     async def list_orders(caller: Caller, limit: Limit = 20, cursor: Cursor | None = None) -> OrderList:
         """The caller's orders, newest first."""
         found = await service.orders(caller.user_id, before=cursor, limit=limit + 1)
         following = _next([each.reservation.id for each in found], limit)
         return OrderList([view_order(each) for each in found[:limit]], following)
 
-    @app.get("/v1/orders/{id}", tags=("orders",), problems=(NotFound, *_DATABASE))
+    @app.get("/v1/orders/{id}", tags=("orders",), problems=(NotFound, *_READ))
     async def get_order(caller: Caller, id: Id) -> OrderView:  # noqa: A002 - the path's name
         """One of the caller's orders."""
         return view_order(await service.order(caller.user_id, id))

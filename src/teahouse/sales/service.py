@@ -131,15 +131,19 @@ class SalesService:
     async def restock(self, sale_id: str, stock: int) -> OnSale:
         """The sale's stock as a whole becomes ``stock``. Raises ``NotFound`` and ``StockNotReducible``."""
         await self.ledger.restock(sale_id, stock)
-        return self.ledger.sale(sale_id)
+        return await self.ledger.sale(sale_id)
 
-    def sale(self, sale_id: str) -> OnSale:
-        """One sale, from memory. Raises ``NotFound``."""
-        return self.ledger.sale(sale_id)
+    def shown(self, sale_id: str) -> OnSale | None:
+        """One sale where that takes no waiting; None where it has to be asked for. May raise ``NotFound``."""
+        return self.ledger.shown(sale_id)
 
-    def sales(self, *, before: str | None, limit: int) -> Sequence[OnSale]:
-        """Newest first, from memory."""
-        return self.ledger.sales(before=before, limit=limit)
+    async def sale(self, sale_id: str) -> OnSale:
+        """One sale. Raises ``NotFound``."""
+        return await self.ledger.sale(sale_id)
+
+    async def sales(self, *, before: str | None, limit: int) -> Sequence[OnSale]:
+        """Newest first."""
+        return await self.ledger.sales(before=before, limit=limit)
 
     async def audit(self, sale_id: str) -> Audit:
         """Whether ledger, orders and payments agree. Raises ``NotFound``."""

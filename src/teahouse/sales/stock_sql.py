@@ -160,14 +160,22 @@ class SqlStockLedger:
         """How many reservations wait for their payment."""
         return len(self._book.live)
 
-    def sale(self, sale_id: str) -> OnSale:
+    def shown(self, sale_id: str) -> OnSale:
         """One sale as the last durable batch left it. Raises ``NotFound``."""
         return self._stock(sale_id).on_sale()
 
-    def sales(self, *, before: str | None, limit: int) -> list[OnSale]:
+    async def sale(self, sale_id: str) -> OnSale:
+        """The same."""
+        return self.shown(sale_id)
+
+    async def sales(self, *, before: str | None, limit: int) -> list[OnSale]:
         """Up to ``limit`` sales, newest first, older than the sale ``before``."""
         ids = sorted((sale_id for sale_id in self._book.sales if before is None or sale_id < before), reverse=True)
         return [self._book.sales[sale_id].on_sale() for sale_id in ids[:limit]]
+
+    def known(self, limit: int) -> list[OnSale]:
+        """Up to ``limit`` of the newest sales."""
+        return [self._book.sales[sale_id].on_sale() for sale_id in sorted(self._book.sales)[-limit:]]
 
     async def audit(self, sale_id: str) -> Audit:
         """Compares memory, counters, orders and payments of one moment. Raises ``NotFound``."""

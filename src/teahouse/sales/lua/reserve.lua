@@ -1,0 +1,119 @@
+-- Purchases of one sale, decided one after the other: window, limit per buyer, stock, idempotency key; then the
+-- reservations, and their entry in the log, in the same step.
+--
+-- KEYS  sale, slots, held, orders, due
+-- ARGV  prefix, now ('0': Redis' time), seq that the caller has seen, most unrecorded orders, then for each purchase:
+--       slot (buyer, a space, key), quantity, and the row up to its status: ["id","sale","buyer","key",quantity,amount,
+-- Reply {'missing'|'lost'|'full'|'closed'} or {'ok', now, seq, remaining, orders ever placed, then for each purchase:
+--       0 reserved, 1 sold out, 2 limit reached, 3 not started, 4 ended, or the row of the order that has the key
+--       ('?' and its id where that is no longer here)}
+
+local prefix, now = ARGV[1], moment(ARGV[2])
+local sale = redis.call(
+  'HMGET', KEYS[1], 'starts', 'ends', 'limit', 'pay', 'initial', 'remaining', 'reserved', 'sold', 'seq', 'lost',
+  'closed', 'id', 'placed'
+)
+if not sale[9] then
+  return {'missing'}
+end
+local seq = tonumber(sale[9])
+if sale[10] or seq < tonumber(ARGV[3]) then
+  redis.call('HSET', KEYS[1], 'lost', '1')
+  return {'lost'}
+end
+if sale[11] then
+  return {'closed'}
+end
+if tonumber(redis.call('GET', prefix .. 'unrecorded') or '0') >= tonumber(ARGV[4]) then
+  return {'full'}
+end
+
+local starts, ends, limit = tonumber(sale[1]), tonumber(sale[2]), tonumber(sale[3])
+local remaining, reserved = tonumber(sale[6]), tonumber(sale[7])
+local count = (#ARGV - 4) / 3
+local slots, buyers = {}, {}
+for i = 1, count do
+  local slot = ARGV[3 * i + 2]
+  slots[i] = slot
+  buyers[i] = string.sub(slot, 1, string.find(slot, ' ', 1, true) - 1)
+end
+local known = redis.call('HMGET', KEYS[2], unpack(slots))
+local before = redis.call('HMGET', KEYS[3], unpack(buyers))
+
+local placed = tonumber(sale[13])
+local reply = {'ok', now, seq, remaining, placed}
+local due_at = whole(now + tonumber(sale[4]) * 1000)
+local rest = '"reserved",' .. whole(now) .. ',' .. due_at .. ',' .. whole(now) .. ',1]'
+local taken, holding, repeats, places = {}, {}, {}, {}
+local new_slots, new_rows, new_due, logged, new_ids = {}, {}, {}, {}, {}
+local changed_buyers = {}
+local made = 0
+
+for i = 1, count do
+  local slot, buyer = slots[i], buyers[i]
+  local earlier = known[i] or taken[slot]
+  if earlier then
+    repeats[#repeats + 1] = earlier
+    places[#places + 1] = 5 + i
+    reply[5 + i] = 0
+  elseif now < starts then
+    reply[5 + i] = 3
+  elseif now >= ends then
+    reply[5 + i] = 4
+  else
+    local quantity = tonumber(ARGV[3 * i + 3])
+    local units = (holding[buyer] or tonumber(before[i] or '0')) + quantity
+    if units > limit then
+      reply[5 + i] = 2
+    elseif quantity > remaining then
+      reply[5 + i] = 1
+    else
+      local head = ARGV[3 * i + 4]
+      local id, row = string.sub(head, 3, 34), head .. rest
+      made = made + 1
+      remaining, reserved = remaining - quantity, reserved + quantity
+      if not holding[buyer] then
+        changed_buyers[#changed_buyers + 1] = buyer
+      end
+      holding[buyer], taken[slot] = units, id
+      new_slots[2 * made - 1], new_slots[2 * made] = slot, id
+      new_rows[2 * made - 1], new_rows[2 * made] = id, row
+      new_due[2 * made - 1], new_due[2 * made] = due_at, id
+      logged[made] = row
+      new_ids[buyer] = (new_ids[buyer] or '') .. id
+      reply[5 + i] = 0
+    end
+  end
+end
+
+if made > 0 then
+  seq = seq + 1
+  redis.call('HSET', KEYS[2], unpack(new_slots))
+  redis.call('HSET', KEYS[4], unpack(new_rows))
+  redis.call('ZADD', KEYS[5], unpack(new_due))
+  local minute = math.floor(now / MINUTE)
+  local recent = prefix .. 'recent:' .. minute
+  local ids = redis.call('HMGET', recent, unpack(changed_buyers))
+  local new_held, new_recent = {}, {}
+  for i, buyer in ipairs(changed_buyers) do
+    new_held[2 * i - 1], new_held[2 * i] = buyer, holding[buyer]
+    new_recent[2 * i - 1] = buyer
+    -- The latest hundred of a minute are enough for a list; the others follow from SQL.
+    new_recent[2 * i] = string.sub((ids[i] or '') .. new_ids[buyer], -3200)
+  end
+  redis.call('HSET', KEYS[3], unpack(new_held))
+  redis.call('HSET', recent, unpack(new_recent))
+  redis.call('ZADD', prefix .. 'minutes', minute, minute)
+  redis.call('HSET', KEYS[1], 'remaining', whole(remaining), 'reserved', whole(reserved), 'seq', whole(seq),
+    'placed', whole(placed + made))
+  log(prefix, now, sale[12], seq, {sale[5], whole(remaining), whole(reserved), sale[8]}, logged, {}, made)
+  reply[3], reply[4], reply[5] = seq, remaining, placed + made
+end
+
+if #repeats > 0 then
+  local rows = redis.call('HMGET', KEYS[4], unpack(repeats))
+  for i, id in ipairs(repeats) do
+    reply[places[i]] = rows[i] or ('?' .. id)
+  end
+end
+return reply

@@ -1,0 +1,41 @@
+-- Lets go of what was settled a minute ago and is in SQL. Until then a caller who looked it up in SQL a moment ago
+-- still finds here what has happened to it since.
+--
+-- KEYS  log
+-- ARGV  prefix, now
+-- Reply how many orders and payments left
+
+local prefix, now = ARGV[1], moment(ARGV[2])
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+local safe = math.floor(now / MINUTE) - 1
+if oldest then
+  for place = 1, #oldest[2], 2 do
+    if oldest[2][place] == 'at' then
+      safe = math.min(safe, math.floor(tonumber(oldest[2][place + 1]) / MINUTE))
+    end
+  end
+end
+local left = 0
+local minutes = redis.call('ZRANGEBYSCORE', prefix .. 'minutes', '-inf', '(' .. whole(safe), 'LIMIT', 0, 10)
+for _, minute in ipairs(minutes) do
+  local final, most = prefix .. 'final:' .. minute, 1000
+  local things = redis.call('LPOP', final, most) or {}
+  for _, thing in ipairs(things) do
+    local id = string.sub(thing, 2)
+    if string.sub(thing, 1, 1) == 'p' then
+      left = left + redis.call('HDEL', prefix .. 'payments', id)
+    else
+      local row = redis.call('HGET', prefix .. 'orders', id)
+      local changed = row and string.match(row, ',(%d+),%d+%]$')
+      -- What changed again since then stands in a later minute's list too.
+      if changed and math.floor(tonumber(changed) / MINUTE) <= tonumber(minute) then
+        left = left + redis.call('HDEL', prefix .. 'orders', id)
+      end
+    end
+  end
+  if #things < most then
+    redis.call('UNLINK', final, prefix .. 'recent:' .. minute)
+    redis.call('ZREM', prefix .. 'minutes', minute)
+  end
+end
+return left

@@ -1,0 +1,211 @@
+"""Redis against the archive: what each says of a sale, and how a sale that Redis lost is brought back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from teahouse.clock import Clock
+from teahouse.engines.redis import Redis
+from teahouse.problems import NotFound
+from teahouse.sales import keys_redis as keys
+from teahouse.sales.archive import Archive, Archived, Entry, OrderRow
+from teahouse.sales.backlog_redis import entry_of
+from teahouse.sales.model import PAID, RESERVED, Tally
+from teahouse.sales.reconciliation import Audit, Difference
+from teahouse.sales.scripts_redis import ROWS_AT_ONCE, Scripts
+from teahouse.sales.stock import CLOSE_AFTER_MS
+
+# The counters brought back are beyond any change that a worker may have seen of them.
+SEQ_LEAP = 1_000_000
+_LOOKS = 10
+_LOOK_AGAIN_SECONDS = 0.05
+_ENTRIES_AT_ONCE = 500
+_SALES_AT_ONCE = 100
+_MOVING_MS = 60_000
+_WAIT_SECONDS = 0.2
+
+_log = logging.getLogger(__name__)
+_write_row = msgspec.json.Encoder().encode
+
+
+class Ledgered(NamedTuple):
+    """A sale's counters in Redis; ``lost`` where it is not to be trusted."""
+
+    tally: Tally
+    seq: int
+    lost: bool
+
+
+class Reconciliation:
+    """Compares, explains and restores."""
+
+    def __init__(self, redis: Redis, scripts: Scripts, archive: Archive, *, clock: Clock) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        self._archive = archive
+        self._clock = clock
+
+    async def audit(self, sale_id: str) -> Audit:
+        """One sale: Redis, what waits to be recorded, and SQL's orders and payments. Raises ``NotFound``.
+
+        They are three places, so a difference counts only when it is still there after several looks.
+        """
+        audit = await self._look(sale_id)
+        for _ in range(_LOOKS):
+            if not audit.differences:
+                break
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            audit = await self._look(sale_id)
+        return audit
+
+    async def _look(self, sale_id: str) -> Audit:
+        archived = await self._archive.audit(sale_id)
+        if archived is None:
+            raise NotFound("There is no such sale.")
+        ledgered = await self._ledgered(sale_id)
+        if ledgered is None:
+            return _lost(archived.audit, "Redis does not know the sale", unopened=archived.unopened)
+        if ledgered.lost or ledgered.seq < archived.seq:
+            return _lost(archived.audit, "Redis has lost a part of the sale")
+        between = [entry for entry in await self._unrecorded(sale_id) if archived.seq < entry.seq <= ledgered.seq]
+        return _compared(archived.audit, archived.seq, ledgered, between)
+
+    async def _ledgered(self, sale_id: str) -> Ledgered | None:
+        names = ("initial", "remaining", "reserved", "sold", "seq", "lost")
+        *counters, lost = await self._redis.ask("HMGET", keys.sale_key(sale_id), *names)
+        if counters[4] is None:
+            return None
+        return Ledgered(Tally(*(int(each) for each in counters[:4])), int(counters[4]), lost is not None)
+
+    async def _unrecorded(self, sale_id: str) -> list[Entry]:
+        """What the log holds of a sale, without its rows."""
+        found: list[Entry] = []
+        start = "-"
+        while True:
+            log = keys.log_key(keys.shard_of(sale_id))
+            entries = await self._redis.ask("XRANGE", log, start, "+", "COUNT", _ENTRIES_AT_ONCE)
+            for entry_id, fields in entries:
+                entry = entry_of(entry_id, fields)
+                if entry.sale_id == sale_id:
+                    found.append(msgspec.structs.replace(entry, orders="", payments=""))
+            if len(entries) < _ENTRIES_AT_ONCE:
+                return found
+            start = f"({entries[-1][0].decode()}"
+
+    async def set_aside(self) -> list[Difference]:
+        """What could not be recorded, on every shard."""
+        found = await asyncio.gather(*(self._redis.ask("HGETALL", keys.set_aside_key(shard)) for shard in keys.SHARDS))
+        return [
+            Difference("set-aside", name.decode(), 0, reason.decode().partition("\n")[0])
+            for pairs in found
+            for name, reason in zip(pairs[::2], pairs[1::2], strict=True)
+        ]
+
+    # --- bringing back ---
+
+    async def restore(self, archived: Archived) -> None:
+        """The sale in Redis as the archive has it. All that was logged of it must be recorded before.
+
+        Nothing of it is sold meanwhile; a restore that breaks off leaves it so.
+        """
+        sale = archived.sale
+        before = await self._ledgered(sale.id)
+        if before is not None:
+            await self._redis.ask("HSET", keys.sale_key(sale.id), "lost", "1")
+        await self._redis.ask("UNLINK", keys.slots_key(sale.id), keys.held_key(sale.id))
+        reserved = sold = placed = 0
+        held: dict[str, int] = {}
+        async for rows in self._archive.orders_of(sale.id):
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                await self._put(sale.id, rows[start : start + ROWS_AT_ONCE], held)
+            placed += len(rows)
+            reserved += sum(row.quantity for row in rows if row.status == RESERVED)
+            sold += sum(row.quantity for row in rows if row.status == PAID)
+        tally = Tally(archived.tally.initial, archived.tally.initial - reserved - sold, reserved, sold)
+        seq = max(archived.seq, before.seq if before else 0) + SEQ_LEAP
+        await self._scripts.restore(sale, tally, seq, placed + SEQ_LEAP)
+        await self._scripts.close(sale.id, self._clock.now_ms(), seq, CLOSE_AFTER_MS)
+        _log.warning("sale %s is restored from the archive: %s", sale.id, tally)
+
+    async def _put(self, sale_id: str, rows: Sequence[OrderRow], held: dict[str, int]) -> None:
+        shard = keys.shard_of(sale_id)
+        slots = [value for row in rows for value in (f"{row.buyer_id} {row.key}", row.id)]
+        live = [row for row in rows if row.status == RESERVED]
+        final = [row.id for row in rows if row.status != RESERVED]
+        buyers = set()
+        for row in rows:
+            if row.status in (RESERVED, PAID):
+                held[row.buyer_id] = held.get(row.buyer_id, 0) + row.quantity
+                buyers.add(row.buyer_id)
+        calls = [self._redis.ask("HSET", keys.slots_key(sale_id), *slots)]
+        if live:
+            known = [value for row in live for value in (row.id, _write_row(row))]
+            calls.append(self._redis.ask("HSET", keys.orders_key(shard), *known))
+            due = [value for row in live for value in (row.pay_before, row.id)]
+            calls.append(self._redis.ask("ZADD", keys.due_key(shard), *due))
+        if final:
+            # What Redis took for live before, and is not any more, must not expire.
+            calls.append(self._redis.ask("HDEL", keys.orders_key(shard), *final))
+            calls.append(self._redis.ask("ZREM", keys.due_key(shard), *final))
+        if buyers:
+            units = [value for buyer in buyers for value in (buyer, held[buyer])]
+            calls.append(self._redis.ask("HSET", keys.held_key(sale_id), *units))
+        await asyncio.gather(*calls)
+
+    async def take_over(self) -> None:
+        """From a ledger in SQL: every sale comes to Redis, once, whichever node does it."""
+        while await self._archive.keeper() != "redis":
+            if await self._redis.ask("SET", keys.MOVING_LEASE, "1", "NX", "PX", _MOVING_MS) is None:
+                await asyncio.sleep(_WAIT_SECONDS)
+                continue
+            try:
+                await self._move_all()
+                await self._archive.hand_over("redis")
+            finally:
+                await self._redis.ask("DEL", keys.MOVING_LEASE)
+
+    async def _move_all(self) -> None:
+        async for archived in self.every_sale():
+            await self.restore(archived)
+            await self._redis.ask("PEXPIRE", keys.MOVING_LEASE, _MOVING_MS)
+
+    async def every_sale(self) -> AsyncIterator[Archived]:
+        """Every sale of the archive, newest first."""
+        before = None
+        while found := await self._archive.newest(before=before, limit=_SALES_AT_ONCE):
+            for archived in found:
+                yield archived
+            before = found[-1].sale.id
+
+
+def _lost(audit: Audit, detail: str, *, unopened: bool = False) -> Audit:
+    if unopened:
+        return audit
+    lost = Difference("redis-lost", audit.sale_id, max(1, audit.tally.initial), detail)
+    return msgspec.structs.replace(audit, differences=(*audit.differences, lost))
+
+
+def _compared(audit: Audit, seq: int, ledgered: Ledgered, between: Sequence[Entry]) -> Audit:
+    tally = ledgered.tally
+    latest = between[-1].tally if between else audit.tally
+    ordered = audit.ordered + (tally.reserved + tally.sold) - (audit.tally.reserved + audit.tally.sold)
+    found = list(audit.differences)
+    apart = (
+        abs(latest.remaining - tally.remaining) or abs(latest.sold - tally.sold) or abs(latest.initial - tally.initial)
+    )
+    if apart:
+        found.append(Difference("redis-differs", audit.sale_id, apart, f"Redis counts {tally}, log and SQL {latest}"))
+    missing = ledgered.seq - seq - len(between)
+    if missing:
+        detail = f"{missing} changes between SQL's and Redis' counters are in no log"
+        found.append(Difference("log-incomplete", audit.sale_id, 1, detail))
+    accounted = tally.remaining + tally.reserved + tally.sold
+    if accounted != tally.initial:
+        apart = abs(tally.initial - accounted)
+        found.append(Difference("sum-differs", audit.sale_id, apart, f"Redis' counters add up to {accounted}"))
+    return Audit(audit.sale_id, tally, ordered, tuple(found))
