@@ -59,7 +59,9 @@ class Link:
             await writer.drain()
             if self._proxy.cut_after[way] is not None and self._proxy.carried[way] >= self._proxy.cut_after[way]:
                 self._proxy.cut_after[way] = None
-                self.reset()
+                # What was carried arrives before the end does.
+                self.client.close()
+                self.server.close()
                 return
         if way not in self._proxy.swallowed and writer.can_write_eof():
             writer.write_eof()
@@ -134,7 +136,7 @@ class Proxy:
         self._do(lambda: self.delays.update(dict.fromkeys(ways or (UP, DOWN), seconds)))
 
     def cut_when_carried(self, more: int, way: str) -> None:
-        """Resets a connection as soon as so many bytes more have gone that way."""
+        """Closes a connection as soon as so many bytes more have gone that way, which arrive."""
         self._do(lambda: self.cut_after.update({way: self.carried[way] + more}))
 
     def half_close(self, way: str) -> None:
