@@ -10,18 +10,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import chart, purchases, readme, report, scenarios, startup
+from bench import chart, growth, purchases, purchases_redis, readme, report, sale_cached, scenarios, startup
 from bench.failures import BenchFailed
 from bench.load import require_wrk
 from bench.machine import Cores, describe, two_cores
 from bench.outcome import OURS, Effort, Outcome
-from bench.peers import GIN, build_gin
+from bench.peers import SHOP, build_gin, build_shop
 
 ROOT = Path(__file__).resolve().parents[1]
 # Not in /tmp: that may be memory, and a durable purchase must reach a disk.
 WORK = ROOT / "build" / "bench"
-NAMES = ("get", "post", "purchases", "startup")
+NAMES = ("get", "post", "purchases", "purchases-redis", "sale-cached", "growth", "startup")
 COMPARED = {"get": scenarios.JSON_GET, "post": scenarios.JSON_POST}
+ON_REDIS = {"purchases-redis": purchases_redis, "sale-cached": sale_cached, "growth": growth}
 
 
 def main() -> int:
@@ -65,28 +66,34 @@ def _measure(names: Sequence[str], effort: Effort, console: Console) -> list[Out
     cores = two_cores()
     WORK.mkdir(parents=True, exist_ok=True)
     binaries = build_gin(WORK) if COMPARED.keys() & set(names) else {}
+    if ON_REDIS.keys() & set(names):
+        binaries["shop"] = build_shop(WORK)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     outcomes: list[Outcome] = []
     with Progress(*columns, console=console, refresh_per_second=2) as progress:
         for name in names:
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=WORK) as folder:
-                outcomes.append(_scenario(name, Path(folder), binaries, cores, effort, progress))
+                outcomes.extend(_scenario(name, Path(folder), binaries, cores, effort, progress))
             progress.update(progress.task_ids[-1], completed=progress.tasks[-1].total, description=name)
     return outcomes
 
 
 def _scenario(
     name: str, folder: Path, binaries: dict[str, Path], cores: Cores, effort: Effort, progress: Progress
-) -> Outcome:
+) -> list[Outcome]:
     if name == "startup":
-        return startup.run(folder=folder, cores=cores, advance=_bar(progress, name, startup.steps()))
+        return [startup.run(folder=folder, cores=cores, advance=_bar(progress, name, startup.steps()))]
     if name == "purchases":
         advance = _bar(progress, name, purchases.steps(effort))
-        return purchases.run(folder=folder, cores=cores, effort=effort, advance=advance)
+        return [purchases.run(folder=folder, cores=cores, effort=effort, advance=advance)]
+    if name in ON_REDIS:
+        scenario = ON_REDIS[name]
+        advance = _bar(progress, name, scenario.steps(effort))
+        return scenario.run(folder=folder, cores=cores, effort=effort, binary=binaries["shop"], advance=advance)
     comparison = COMPARED[name]
     plans = scenarios.plans((OURS, *comparison.peers), binaries, folder)
     advance = _bar(progress, name, scenarios.steps(len(plans), effort))
-    return scenarios.compare(comparison, plans, folder=folder, cores=cores, effort=effort, advance=advance)
+    return [scenarios.compare(comparison, plans, folder=folder, cores=cores, effort=effort, advance=advance)]
 
 
 def _bar(progress: Progress, name: str, steps: int) -> Callable[[str], None]:
@@ -102,7 +109,7 @@ def _bar(progress: Progress, name: str, steps: int) -> Callable[[str], None]:
 def _write(outcomes: Sequence[Outcome], effort: Effort) -> None:
     docs = ROOT / "docs"
     docs.mkdir(exist_ok=True)
-    page = report.markdown(outcomes, describe(GIN, WORK), effort, datetime.now(UTC))
+    page = report.markdown(outcomes, describe(SHOP, WORK), effort, datetime.now(UTC))
     (docs / "benchmarks.md").write_text(page)
     (docs / "benchmarks.svg").write_text(chart.svg(outcomes))
     readme.refresh()

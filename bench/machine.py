@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import time
@@ -13,7 +14,13 @@ from statistics import median
 
 from bench.failures import BenchFailed
 
-PACKAGES = ("uvloop", "httptools", "msgspec", "SQLAlchemy", "aiosqlite", "PyJWT")
+PACKAGES = ("uvloop", "httptools", "msgspec", "SQLAlchemy", "aiosqlite", "PyJWT", "redis", "hiredis", "asyncmy")
+MODULES = {
+    "gin": "github.com/gin-gonic/gin",
+    "go-redis": "github.com/redis/go-redis/v9",
+    "rueidis": "github.com/redis/rueidis",
+    "golang-jwt": "github.com/golang-jwt/jwt/v5",
+}
 SYNCS = 101
 
 
@@ -56,7 +63,12 @@ def describe(go_peer: Path, work: Path) -> dict[str, str]:
         "Python": platform.python_version(),
         **{name: _package(name) for name in PACKAGES},
         "Go": _first_line(["go", "env", "GOVERSION"], go_peer).removeprefix("go"),
-        "gin": _first_line(["go", "list", "-m", "-f", "{{.Version}}", "github.com/gin-gonic/gin"], go_peer),
+        **{
+            name: _first_line(["go", "list", "-m", "-f", "{{.Version}}", module], go_peer)
+            for name, module in MODULES.items()
+        },
+        "Redis server": _redis_version(),
+        "MariaDB": _mariadb_version(),
         "wrk": _wrk_version(),
     }
 
@@ -90,6 +102,16 @@ def _package(name: str) -> str:
 def _wrk_version() -> str:
     words = _first_line(["wrk", "--version"], Path.cwd()).split()
     return words[1] if len(words) > 1 else "unknown"
+
+
+def _redis_version() -> str:
+    said = re.search(r"v=(\S+)", _first_line(["redis-server", "--version"], Path.cwd()))
+    return said[1] if said else "unknown"
+
+
+def _mariadb_version() -> str:
+    said = re.search(r"Ver (\S+)", _first_line(["/usr/sbin/mariadbd", "--version"], Path.cwd()))
+    return said[1] if said else "unknown"
 
 
 def _first_line(command: list[str], folder: Path) -> str:

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import Sample, Spread, cpu_ratio, p99_ratio, rate_ratio
+from bench.figures import Sample, Spread, cpu_ratio, engine_ratio, p99_ratio, rate_ratio
 from bench.outcome import Effort, Outcome
 from bench.rounds import QUIET
 
@@ -25,14 +25,30 @@ READING = (
     "Figures are medians of the rounds; CPU is the server's user and system time per request. Ratios are Teahouse "
     "against the peer, taken round by round: median (least–greatest). Throughput × above 1: Teahouse answers more. "
     "CPU × above 1: it spends less. p99 × below 1: its slow answers come sooner. Busy is the share of its core that "
-    "the server used: well under 100 % something else set the limit, the disk for instance."
+    "the server used: well under 100 % something else set the limit, the disk for instance. Where engines run behind "
+    "the server, their CPU per request has columns of its own; engine × above 1: Teahouse asks less of it."
 )
 
 
+def engines(outcome: Outcome) -> list[str]:
+    """The engines behind every server of the scenario."""
+    each = [set(sample.engine_seconds) for samples in outcome.samples.values() for sample in samples]
+    return sorted(set.intersection(*each)) if each else []
+
+
+def columns(outcome: Outcome) -> tuple[str, ...]:
+    """Of the scenario's table: those of ``COLUMNS``, and what its engines used."""
+    names = engines(outcome)
+    measured, compared = COLUMNS[:MEASURED], COLUMNS[MEASURED:]
+    return (*measured, *(f"{name} µs" for name in names), *compared, *(f"{name} ×" for name in names))
+
+
 def rows(outcome: Outcome) -> list[tuple[str, ...]]:
-    """One row a server, in the order of ``COLUMNS``."""
+    """One row a server, in the order of ``columns``."""
+    names = engines(outcome)
     ours, *peers = outcome.samples.items()
-    return [(*_measured(*ours), "–", "–", "–"), *(_compared(ours[1], *peer) for peer in peers)]
+    nothing = ("–",) * (len(COLUMNS) - MEASURED + len(names))
+    return [(*_measured(*ours, names), *nothing), *(_compared(ours[1], *peer, names) for peer in peers)]
 
 
 def disturbance(outcome: Outcome) -> str:
@@ -51,11 +67,12 @@ def show(console: Console, outcome: Outcome) -> None:
     """Prints a scenario."""
     console.print()
     console.print(outcome.title, style="bold")
+    own = MEASURED + len(engines(outcome))
     if outcome.samples:
-        console.print(_table(COLUMNS[:MEASURED], [row[:MEASURED] for row in rows(outcome)]))
+        console.print(_table(columns(outcome)[:own], [row[:own] for row in rows(outcome)]))
     if len(outcome.samples) > 1:
-        ratios = [(row[0], *row[MEASURED:]) for row in rows(outcome)[1:]]
-        console.print(_table(("Teahouse against", *COLUMNS[MEASURED:]), ratios))
+        ratios = [(row[0], *row[own:]) for row in rows(outcome)[1:]]
+        console.print(_table(("Teahouse against", *columns(outcome)[own:]), ratios))
     for fact in _facts(outcome):
         console.print(f"  {fact}", highlight=False)
     for target in outcome.targets:
@@ -112,7 +129,8 @@ def _facts(outcome: Outcome) -> list[str]:
 def _section(outcome: Outcome) -> list[str]:
     lines = [f"## {outcome.title}", "", outcome.does, ""]
     if outcome.samples:
-        lines += ["| " + " | ".join(COLUMNS) + " |", "|---" + "|---:" * (len(COLUMNS) - 1) + "|"]
+        heads = columns(outcome)
+        lines += ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows(outcome)]
         lines.append("")
     lines += [f"- {fact}" for fact in _facts(outcome)]
@@ -122,7 +140,7 @@ def _section(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _measured(name: str, samples: Sequence[Sample]) -> tuple[str, ...]:
+def _measured(name: str, samples: Sequence[Sample], behind: Sequence[str]) -> tuple[str, ...]:
     def middle(values: Sequence[float]) -> float:
         return Spread.of(values).middle
 
@@ -134,12 +152,14 @@ def _measured(name: str, samples: Sequence[Sample]) -> tuple[str, ...]:
         f"{middle([sample.cpu_us for sample in samples]):.1f}",
         f"{middle([sample.busy for sample in samples]):.0%}",
         f"{middle([sample.resident_bytes for sample in samples]) / 1e6:.0f}",
+        *(f"{middle([sample.engine_us(each) for sample in samples]):.1f}" for each in behind),
     )
 
 
-def _compared(ours: Sequence[Sample], name: str, peers: Sequence[Sample]) -> tuple[str, ...]:
-    ratios = (rate_ratio(ours, peers), cpu_ratio(ours, peers), p99_ratio(ours, peers))
-    return (*_measured(name, peers), *(_ratio(ratio) for ratio in ratios))
+def _compared(ours: Sequence[Sample], name: str, peers: Sequence[Sample], behind: Sequence[str]) -> tuple[str, ...]:
+    ratios = [rate_ratio(ours, peers), cpu_ratio(ours, peers), p99_ratio(ours, peers)]
+    ratios += [engine_ratio(ours, peers, each) for each in behind]
+    return (*_measured(name, peers, behind), *(_ratio(ratio) for ratio in ratios))
 
 
 def _ratio(ratio: Spread) -> str:

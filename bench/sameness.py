@@ -1,8 +1,8 @@
 """Asks every server the same questions first: a ratio means nothing unless both do the same work."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 
 from bench.failures import BenchFailed
@@ -18,6 +18,7 @@ class Question:
     path: str
     body: bytes | None = None
     right: tuple[int, ...] = (200,)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def ask(server: Server, question: Question) -> Reply:
     connection = HTTPConnection("127.0.0.1", server.plan.port, timeout=5)
     try:
         headers = {"Content-Type": "application/json"} if question.body is not None else {}
-        connection.request(question.method, question.path, question.body, headers)
+        connection.request(question.method, question.path, question.body, {**headers, **question.headers})
         answer = connection.getresponse()
         return Reply(answer.status, answer.headers.get_content_type(), answer.read())
     finally:

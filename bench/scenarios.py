@@ -83,22 +83,35 @@ def compare(
     """
     with ExitStack() as stack:
         servers = [stack.enter_context(started(plan, core=cores.server)) for plan in plans]
-        sameness.check(servers, comparison.questions)
-        logs = {server: AccessLog(server.plan.log) for server in servers if server.plan.log}
-        for server in servers:
-            advance(f"warming up {server.plan.name}")
-            _round(server, _load(comparison, server, effort.warm_up_seconds, folder), logs, cores)
-
-        def play(number: int) -> list[Sample]:
-            samples = []
-            for server in servers:
-                advance(f"round {number}: {server.plan.name}")
-                samples.append(_round(server, _load(comparison, server, effort.seconds, folder), logs, cores))
-            return samples
-
-        rounds = quietest(effort.rounds, play)
-    samples = {plan.name: [each[place] for each in rounds] for place, plan in enumerate(plans)}
+        samples = between(comparison, servers, folder=folder, cores=cores, effort=effort, advance=advance)
     return Outcome(comparison.title, comparison.does, samples, targets=_targets(samples))
+
+
+def between(
+    comparison: Comparison,
+    servers: Sequence[Server],
+    *,
+    folder: Path,
+    cores: Cores,
+    effort: Effort,
+    advance: Callable[[str], None],
+) -> dict[str, list[Sample]]:
+    """The samples of servers that run already, by name. Raises as ``compare`` does."""
+    sameness.check(servers, comparison.questions)
+    logs = {server: AccessLog(server.plan.log) for server in servers if server.plan.log}
+    for server in servers:
+        advance(f"warming up {server.plan.name}")
+        _round(server, _load(comparison, server, effort.warm_up_seconds, folder), logs, cores)
+
+    def play(number: int) -> list[Sample]:
+        samples = []
+        for server in servers:
+            advance(f"round {number}: {server.plan.name}")
+            samples.append(_round(server, _load(comparison, server, effort.seconds, folder), logs, cores))
+        return samples
+
+    rounds = quietest(effort.rounds, play)
+    return {server.plan.name: [each[place] for each in rounds] for place, server in enumerate(servers)}
 
 
 def _targets(samples: dict[str, list[Sample]]) -> list[Target]:

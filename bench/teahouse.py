@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.failures import BenchFailed
@@ -27,15 +27,24 @@ def on_engines(name: str, folder: Path, environment: Mapping[str, str]) -> Plan:
     return _serve(name, folder, environment=environment)
 
 
+def migrate(folder: Path, environment: Mapping[str, str]) -> None:
+    """Brings the database's schema up to date through the command line. Raises BenchFailed when it cannot."""
+    _command(["migrate", "--data-dir", str(_data(folder))], environment)
+
+
 def create_admin(folder: Path, username: str, password: str, environment: Mapping[str, str] | None = None) -> None:
     """Creates an administrator through the command line, beside the running server."""
-    command = [str(COMMAND), "user", "create", username, "--role", "admin", "--password-stdin"]
+    words = ["user", "create", username, "--role", "admin", "--password-stdin", "--data-dir", str(_data(folder))]
+    _command(words, environment, password)
+
+
+def _command(words: Sequence[str], environment: Mapping[str, str] | None = None, given: str = "") -> None:
     done = subprocess.run(
-        [*command, "--data-dir", str(_data(folder))],
-        input=password, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})},
+        [str(COMMAND), *words],
+        input=given, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})},
     )  # fmt: skip
     if done.returncode != 0:
-        raise BenchFailed(f"no administrator could be created:\n{done.stderr.strip()}")
+        raise BenchFailed(f"teahouse {words[0]} failed:\n{done.stderr.strip()}")
 
 
 def _serve(name: str, folder: Path, *app: str, environment: Mapping[str, str] | None = None) -> Plan:

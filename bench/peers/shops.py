@@ -1,22 +1,23 @@
 """The shop that Go programmers would write: how to start it, and how its Redis comes to a sale."""
 
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from bench.engines import Redis
+from bench.failures import BenchFailed
 from bench.machine import pinned
 from bench.servers import Plan, file_name, free_port
 
 LUA = Path(__file__).resolve().parents[2] / "src" / "teahouse" / "sales" / "lua"
-PREFIX = "teahouse:{0}:"
-"""As in peers/shop/shop.go."""
 GO_REDIS = "Gin + go-redis"
 AUTOPIPELINE = "Gin + go-redis, autopipeline"
 RUEIDIS = "Gin + rueidis"
-CLIENTS = {GO_REDIS: "go-redis", AUTOPIPELINE: "go-redis-autopipeline", RUEIDIS: "rueidis"}
+GO_REDIS_CLIENT = "go-redis"
+CLIENTS = {GO_REDIS: GO_REDIS_CLIENT, AUTOPIPELINE: "go-redis-autopipeline", RUEIDIS: "rueidis"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +34,37 @@ class Site:
         port, stem = free_port(), file_name(name)
         log = self.folder / f"{stem}-access.log"
         log.touch()
-        command = [*self.command(client), "-addr", f"127.0.0.1:{port}", "-access-log", str(log)]
+        command = [*self.command(client, self.redis), "-addr", f"127.0.0.1:{port}", "-access-log", str(log)]
         return Plan(
             name, command, port, "/healthz", self.folder / f"{stem}-output.log", log, {"SHOP_SECRET_KEY": self.secret}
         )
 
-    def command(self, client: str) -> list[str]:
-        """The program with its Redis and the stock script, which is Teahouse's own."""
+    def command(self, client: str, redis: Redis) -> list[str]:
+        """The program with its client, a Redis and the stock script, which is Teahouse's own."""
         script = self.folder / "reserve.lua"
         script.write_text(source("reserve"))
-        redis = f"127.0.0.1:{self.redis.port}"
-        return [str(self.binary), "-client", client, "-redis", redis, "-script", str(script)]
+        return [str(self.binary), "-client", client, "-redis", f"127.0.0.1:{redis.port}", "-script", str(script)]
 
     def stock(self, sale: Mapping[str, Any]) -> None:
         """Empties Redis and opens the sale there, on the terms that Teahouse answered with."""
         self.redis.ask.flushall()
-        self.redis.ask.eval(source("open"), 1, f"{PREFIX}sale:{sale['id']}", *terms(sale))
+        self.redis.ask.eval(source("open"), 1, f"{prefix(sale['id'])}sale:{sale['id']}", *terms(sale))
 
-    def orders(self) -> int:
-        """How many orders Redis holds."""
-        return int(self.redis.ask.hlen(f"{PREFIX}orders"))
+    def orders(self, sale: str) -> int:
+        """How many orders of the sale Redis holds."""
+        return int(self.redis.ask.hlen(f"{prefix(sale)}slots:{sale}"))
+
+    def fill(self, sale: str, count: int, redis: Redis, core: int) -> None:
+        """Reserves one unit of the sale, in any Redis that has it, for each of ``count`` new buyers."""
+        command = [*self.command(GO_REDIS_CLIENT, redis), "-sale", sale, "-fill", str(count)]
+        done = subprocess.run(pinned(core, command), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise BenchFailed(f"the sale could not be filled: {done.stderr.strip()}")
 
 
-def fill_command(command: Sequence[str], sale: str, count: int, core: int) -> list[str]:
-    """Reserves one unit of the sale for each of ``count`` new buyers."""
-    return pinned(core, [*command, "-sale", sale, "-fill", str(count)])
+def prefix(sale: str) -> str:
+    """What the keys of a sale begin with: its shard is its id's last digit."""
+    return f"teahouse:{{{sale[-1]}}}:"
 
 
 def source(script: str) -> str:

@@ -17,13 +17,13 @@ func fill(ctx context.Context, redis redisClient, sale string, count int) error 
 	}
 	for done := 0; done < count; {
 		size := min(fillBatch, count-done)
-		args := head()
+		args := head(sale)
 		for range size {
 			buyer, err := newID()
 			if err != nil {
 				return err
 			}
-			id, err := newID()
+			id, err := newOrderID(sale)
 			if err != nil {
 				return err
 			}

@@ -60,7 +60,7 @@ func (s *sales) sale(ctx context.Context, id string) (*sale, error) {
 }
 
 func (s *sales) load(ctx context.Context, id string) (*sale, error) {
-	fields, err := s.redis.hash(ctx, prefix+"sale:"+id)
+	fields, err := s.redis.hash(ctx, prefix(id)+"sale:"+id)
 	if err != nil {
 		return nil, err
 	}

@@ -13,8 +13,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// prefix is Teahouse's for one shard: its keys share a hash tag.
-const prefix = "teahouse:{0}:"
+// prefix is what the keys of a sale's shard begin with: the last digit of the sale's id names the shard, and they share
+// a hash tag.
+func prefix(sale string) string { return "teahouse:{" + shard(sale) + "}:" }
+
+func shard(sale string) string { return sale[max(0, len(sale)-1):] }
 
 // There is no recorder here that would take orders out of the log, so their number is no reason to refuse.
 const mostUnrecorded = "1000000000"
@@ -74,12 +77,12 @@ func (s *shop) reserve(ctx context.Context, wanted ask) (reservation, error) {
 	if err != nil {
 		return reservation{}, err
 	}
-	id, err := newID()
+	id, err := newOrderID(wanted.sale)
 	if err != nil {
 		return reservation{}, err
 	}
 	amount := wanted.quantity * terms.price
-	args := append(head(), row(id, wanted, amount)...)
+	args := append(head(wanted.sale), row(id, wanted, amount)...)
 	reply, err := s.redis.run(ctx, keys(wanted.sale), args)
 	if err != nil {
 		return reservation{}, err
@@ -104,12 +107,13 @@ func (s *shop) reserve(ctx context.Context, wanted ask) (reservation, error) {
 }
 
 func keys(sale string) []string {
-	return []string{prefix + "sale:" + sale, prefix + "slots:" + sale, prefix + "held:" + sale, prefix + "orders", prefix + "due"}
+	begin := prefix(sale)
+	return []string{begin + "sale:" + sale, begin + "slots:" + sale, begin + "held:" + sale, begin + "orders", begin + "due"}
 }
 
 // head is what the script is told before the purchases: prefix, Redis' own time, no seq seen, the bound.
-func head() []string {
-	return append(make([]string, 0, 7), prefix, "0", "0", mostUnrecorded)
+func head(sale string) []string {
+	return append(make([]string, 0, 7), prefix(sale), "0", "0", mostUnrecorded)
 }
 
 // row is one purchase for the script: its slot, its quantity, and the order's row up to its status.
@@ -172,4 +176,13 @@ func repeated(text string, wanted ask) (reservation, error) {
 func newID() (string, error) {
 	id, err := uuid.NewV7()
 	return hex.EncodeToString(id[:]), err
+}
+
+// newOrderID ends with the shard of its sale.
+func newOrderID(sale string) (string, error) {
+	id, err := newID()
+	if err != nil {
+		return "", err
+	}
+	return id[:len(id)-1] + shard(sale), nil
 }
