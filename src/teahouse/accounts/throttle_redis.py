@@ -26,7 +26,7 @@ if over > 1e-9 then
   wait = math.ceil(over / leak - 1e-6)
 end
 if ARGV[3] == 'add' or (ARGV[3] == 'take' and wait == 0) then
-  redis.call('HSET', KEYS[1], 'level', string.format('%.9f', level + 1), 'at', string.format('%.6f', now))
+  redis.call('HSET', KEYS[1], 'level', string.format('%.17g', level + 1), 'at', string.format('%.17g', now))
   redis.call('PEXPIRE', KEYS[1], math.ceil((level + 1) / leak * 1000))
 end
 return wait
