@@ -4,72 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from tests.processes import Served, served
+from tests.web.callers import ASKING, DEADLINE_SECONDS, Caller, calling, until
 
 ROOT = Path(__file__).parents[2]
-ASKING = b"GET /user/7 HTTP/1.1\r\nHost: x\r\n\r\n"
-DEADLINE_SECONDS = 30.0
-
-
-class Caller(threading.Thread):
-    """Connects again and again, asks once on each connection, and ends with the first refused connection."""
-
-    def __init__(self, url: str, *, each: int = 1) -> None:
-        super().__init__(daemon=True)
-        host, _, port = url.removeprefix("http://").partition(":")
-        self.address = (host, int(port))
-        self.each = each
-        self.answered = 0
-        self.told_to_close = 0
-        self.lost: list[str] = []
-        self.refused_at = 0.0
-
-    def run(self) -> None:
-        while not self.refused_at:
-            try:
-                wire = socket.create_connection(self.address, timeout=DEADLINE_SECONDS)
-            except ConnectionRefusedError:
-                self.refused_at = time.monotonic()
-            except OSError as error:
-                self.lost.append(f"connecting: {error!r}")
-            else:
-                with wire:
-                    self._ask(wire)
-
-    def _ask(self, wire: socket.socket) -> None:
-        try:
-            for _ in range(self.each):
-                wire.sendall(ASKING)
-                answer = wire.recv(65536)
-                if not answer.endswith(b'{"id":"7"}'):
-                    self.lost.append(f"answer: {answer!r}")
-                    return
-                self.answered += 1
-                if b"connection: close\r\n" in answer:
-                    self.told_to_close += 1
-                    return
-        except OSError as error:
-            self.lost.append(f"asking: {error!r}")
-
-
-def calling(url: str, count: int = 6) -> list[Caller]:
-    callers = [Caller(url, each=1 if number % 2 else 3) for number in range(count)]
-    for caller in callers:
-        caller.start()
-    return callers
-
-
-def until(condition, what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"it never came about that {what}"
-        time.sleep(0.005)
 
 
 def stop_under_load(server: Served) -> list[Caller]:

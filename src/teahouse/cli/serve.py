@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LAST_WORDS_SECONDS = 2.0
 # Of a stop: requests, background work twice, and the parts that close.
 _STOP_STEPS = 8
+_SPARE_SECONDS = 5.0
 _WORKERS = "workers"
 # At INFO httpx tells every address it calls, and WeChat wants its secret in the address; Alembic tells of each plugin.
 _TOO_TALKATIVE = ("alembic", "httpx")
@@ -83,7 +84,7 @@ def _supervise(target: str | None, config: Path | None, settings: Settings) -> i
         supervisor = Supervisor(
             partial(worker_process.start, words),
             doors,
-            stop_seconds=settings.drain_seconds + _STOP_STEPS * settings.shutdown_seconds,
+            stop_seconds=settings.drain_seconds + _STOP_STEPS * settings.shutdown_seconds + _SPARE_SECONDS,
             on_ready=lambda title: _greet(title, settings.host, port),
         )
         return supervisor.run()

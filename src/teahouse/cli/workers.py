@@ -46,6 +46,11 @@ class Slot:
         """Its processes."""
         return [each for each in (self.serving, self.coming, self.leaving) if each is not None]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody serves or is about to."""
+        return self.serving is None and self.coming is None
+
 
 class Supervisor:
     """Keeps one worker for each of ``doors`` alive. ``stop_seconds`` is the longest that one may take to stop.
@@ -100,7 +105,7 @@ class Supervisor:
         """Until the next start or the next deadline."""
         moments = [worker.deadline for slot in self._slots for worker in slot.all if worker.deadline is not None]
         if not self._stopping:
-            moments += [slot.due for slot in self._slots if not slot.all and self._may_start(slot)]
+            moments += [slot.due for slot in self._slots if slot.is_empty and self._may_start(slot)]
         return max(min(moments) - time.monotonic(), 0) if moments else None
 
     # --- starting -----------------------------------------------------------------------------------------------------
@@ -111,7 +116,7 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for slot in self._slots:
-            if slot.serving is None and slot.coming is None and self._may_start(slot) and slot.due <= time.monotonic():
+            if slot.is_empty and self._may_start(slot) and slot.due <= time.monotonic():
                 self._begin(slot)
 
     def _begin(self, slot: Slot) -> None:

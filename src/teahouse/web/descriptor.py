@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+import stat
 import threading
 from queue import SimpleQueue
 
@@ -19,6 +21,9 @@ class DescriptorWriter:
 
     def __init__(self, descriptor: int, *, name: str, max_waiting: int = MAX_WAITING_BYTES) -> None:
         self._descriptor = descriptor
+        # Other processes may write there too. A file takes each write whole; a pipe, a socket or a terminal takes so
+        # many bytes whole (pipe(7)).
+        self._whole = MAX_WAITING_BYTES if stat.S_ISREG(os.fstat(descriptor).st_mode) else select.PIPE_BUF
         self._max_waiting = max_waiting
         # Each is changed by one thread only, so that neither needs a lock.
         self._taken = 0
@@ -52,7 +57,7 @@ class DescriptorWriter:
     def _work(self) -> None:
         while chunk := self._chunks.get():
             # Where the disk is full or the reader has gone there is nobody to tell but the figures.
-            self._lost_lines += _write_all(self._descriptor, chunk)
+            self._lost_lines += _write_all(self._descriptor, chunk, self._whole)
             self._done += len(chunk)
 
 
@@ -71,12 +76,15 @@ class DescriptorHandler(logging.Handler):
             self.handleError(record)
 
 
-def _write_all(descriptor: int, chunk: bytes) -> int:
-    """Returns how many lines could not be written."""
+def _write_all(descriptor: int, chunk: bytes, whole: int) -> int:
+    """Whole lines in writes of that many bytes, where a line is not longer. Returns how many could not be written."""
     written = 0
     try:
         while written < len(chunk):
-            written += os.write(descriptor, memoryview(chunk)[written:])
+            end = len(chunk)
+            if end - written > whole:
+                end = chunk.rfind(b"\n", written, written + whole) + 1 or chunk.find(b"\n", written) + 1 or end
+            written += os.write(descriptor, memoryview(chunk)[written:end])
     except OSError:
         return chunk.count(b"\n", written)
     return 0
