@@ -58,6 +58,7 @@ _NONE = Secret("")
 
 MIN_SECRET_LENGTH = 32
 
+_DATABASE_SCHEMES = {"mysql": "mysql", "mariadb": "mysql", "postgresql": "postgresql", "postgres": "postgresql"}
 _REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "redis+cluster")
 
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 to 65535 (0: any free one)")]
@@ -246,7 +247,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _not_in_this_version(settings: Settings) -> list[str]:
-    scheme, _, place = settings.database_url.partition("://")
+    scheme = settings.database_url.partition("://")[0]
     return _broken(
         (
             settings.redis.url and not _is_redis_url(settings.redis.url.reveal()),
@@ -263,12 +264,39 @@ def _not_in_this_version(settings: Settings) -> list[str]:
             ),
         ),
         (
-            scheme != "sqlite" or place in ("", "/", "/:memory:"),
-            "database.url: this version keeps its data in a file of SQLite; write sqlite:////DIR/teahouse.db.",
+            not _is_database_url(settings.database_url),
+            (
+                "database.url: expected mysql://USER:PASSWORD@HOST/NAME, mariadb://…, postgresql://… or "
+                "sqlite:////DIR/teahouse.db; mend TEAHOUSE_DATABASE__URL."
+            ),
         ),
-        (settings.database.replicas, "database.replicas: SQLite has none; leave TEAHOUSE_DATABASE__REPLICAS empty."),
+        (
+            settings.database.replicas and scheme == "sqlite",
+            "database.replicas: SQLite has none; leave TEAHOUSE_DATABASE__REPLICAS empty.",
+        ),
+        (
+            any(not _is_replica_of(scheme, replica.reveal()) for replica in settings.database.replicas),
+            (
+                "database.replicas: expected addresses of servers of database.url's kind, with the same "
+                "name of a database; mend TEAHOUSE_DATABASE__REPLICAS."
+            ),
+        ),
         (settings.files.url, "files.url: this version has no file storage yet; leave TEAHOUSE_FILES__URL empty."),
     )
+
+
+def _is_database_url(url: str) -> bool:
+    scheme, separator, place = url.partition("://")
+    if scheme == "sqlite":
+        return bool(separator) and place not in ("", "/", "/:memory:")
+    host, _, rest = place.rpartition("@")[2].partition("/")
+    # Without a name of its own, a database would be whichever the server likes.
+    return scheme in _DATABASE_SCHEMES and bool(host) and not host.startswith(":") and bool(rest.partition("?")[0])
+
+
+def _is_replica_of(scheme: str, url: str) -> bool:
+    kind = _DATABASE_SCHEMES.get(url.partition("://")[0])
+    return scheme == "sqlite" or (kind == _DATABASE_SCHEMES.get(scheme) and _is_database_url(url))
 
 
 def _is_redis_url(url: str) -> bool:

@@ -65,9 +65,9 @@ class FaultyDatabase(Database):
 class Shop:
     """The service over the ledger, without the task that returns unpaid stock: tests call ``expire_due``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, url: str) -> None:
         self.clock = ManualClock()
-        self.database = FaultyDatabase(f"sqlite:///{folder}/shop.db")
+        self.database = FaultyDatabase(url)
         self.product_id = ""
         self._assemble()
 
@@ -137,8 +137,9 @@ class Shop:
 
 
 @asynccontextmanager
-async def opened_shop(folder: Path) -> AsyncIterator[Shop]:
-    shop = Shop(folder)
+async def opened_shop(folder: Path, url: str | None = None) -> AsyncIterator[Shop]:
+    """In a file of that folder, or in the empty database at ``url``."""
+    shop = Shop(url or f"sqlite:///{folder}/shop.db")
     await shop.open()
     try:
         yield shop

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -124,7 +123,7 @@ class ShopAgainstModel(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory(prefix="shop-")
-        self.shop = Shop(Path(self.folder.name))
+        self.shop = Shop(f"sqlite:///{self.folder.name}/shop.db")
         self.ids: dict[int, str] = {}
 
     @initialize()

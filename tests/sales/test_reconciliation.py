@@ -123,7 +123,6 @@ async def test_a_paid_order_without_its_payment_and_a_wrong_amount_are_left_to_a
 async def test_an_order_of_a_sale_that_does_not_exist_is_named(shop):
     sale = await shop.sale()
     made = await shop.buy(sale, ANN)
-    await shop.sql("PRAGMA foreign_keys = OFF")
     await shop.sql("DELETE FROM sales")
     assert await found(shop) == [("order-without-sale", made.id, 1, False)]
 

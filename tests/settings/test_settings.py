@@ -169,10 +169,16 @@ def test_secrets_compare_by_their_text():
         ({"TEAHOUSE_REDIS__URL": "redis://:6379"}, "expected redis://HOST"),
         ({"TEAHOUSE_REDIS__URL": "redis://a b"}, "expected redis://HOST"),
         ({"TEAHOUSE_REDIS__URL": "unix://relative"}, "expected redis://HOST"),
-        ({"TEAHOUSE_DATABASE__URL": "mysql://u:hidden@h/d"}, "in a file of SQLite"),
-        ({"TEAHOUSE_DATABASE__URL": "sqlite://"}, "in a file of SQLite"),
-        ({"TEAHOUSE_DATABASE__URL": "sqlite:///:memory:"}, "in a file of SQLite"),
-        ({"TEAHOUSE_DATABASE__URL": "shop.db"}, "in a file of SQLite"),
+        ({"TEAHOUSE_DATABASE__URL": "oracle://u:hidden@h/d"}, "database.url: expected mysql://"),
+        ({"TEAHOUSE_DATABASE__URL": "mysql://u:hidden@h"}, "database.url: expected mysql://"),
+        ({"TEAHOUSE_DATABASE__URL": "mysql://u:hidden@:3306/d"}, "database.url: expected mysql://"),
+        ({"TEAHOUSE_DATABASE__URL": "sqlite://"}, "database.url: expected mysql://"),
+        ({"TEAHOUSE_DATABASE__URL": "sqlite:///:memory:"}, "database.url: expected mysql://"),
+        ({"TEAHOUSE_DATABASE__URL": "shop.db"}, "database.url: expected mysql://"),
+        (
+            {"TEAHOUSE_DATABASE__URL": "mysql://h/d", "TEAHOUSE_DATABASE__REPLICAS": "postgresql://u:hidden@h/d"},
+            "database.replicas: expected addresses",
+        ),
         ({"TEAHOUSE_ACCOUNTS__ACCESS_TOKEN_SECONDS": "3600"}, "longer than accounts.session_idle_seconds"),
         ({"TEAHOUSE_DATABASE__REPLICAS": "mysql://u:hidden@h/d"}, "database.replicas"),
         ({"TEAHOUSE_FILES__URL": "s3://bucket"}, "no file storage yet"),
@@ -193,6 +199,12 @@ def test_settings_that_do_not_go_together_are_refused(environ: dict[str, str], e
 
 def test_port_0_may_be_given_twice():
     assert load(environ={}, options={"port": 0, "realtime_port": 0}).port == 0
+
+
+@pytest.mark.parametrize("url", ["mysql://u:p@h/d", "mariadb://h:1/d", "postgresql://h/d?ssl=require", "postgres://h/d"])
+def test_a_database_on_a_server_may_have_replicas(url: str):
+    loaded = load(environ={"TEAHOUSE_DATABASE__URL": url, "TEAHOUSE_DATABASE__REPLICAS": f"{url},{url}"})
+    assert [replica.reveal() for replica in loaded.database.replicas] == [url, url]
 
 
 def test_the_database_is_in_the_data_directory_unless_it_is_said_otherwise(empty_directory: Path):

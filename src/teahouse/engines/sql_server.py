@@ -27,7 +27,11 @@ _IDLE_SECONDS = 30.0
 _CLOSE_SECONDS = 2.0
 _DEADLINE = "teahouse_deadline"
 _RETURNED = "teahouse.returned"
-_SQL_MODE = "STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+# Strict: what does not fit is refused and not cut, and zero is a number like any other.
+_SQL_MODE = (
+    "STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,"
+    "NO_AUTO_VALUE_ON_ZERO"
+)
 
 
 class _Deadline:
@@ -148,7 +152,7 @@ def _for_mysql(mode: Mode, seconds: float) -> dict[str, Any]:
     wait = _lock_seconds(seconds)
     # The two servers have other names for the same; each runs the comments meant for it.
     session = (
-        f"SET SESSION sql_mode = '{_SQL_MODE}', time_zone = '+00:00', innodb_lock_wait_timeout = {wait},"
+        f"SET SESSION sql_mode = '{_SQL_MODE}', time_zone = '+00:00', sql_notes = 0, innodb_lock_wait_timeout = {wait},"
         f" lock_wait_timeout = {wait}"
         f" /*M!100000 , tx_isolation = '{isolation}', tx_read_only = {read_only},"
         f" idle_transaction_timeout = {_idle_seconds(seconds)} */"
