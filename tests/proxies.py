@@ -180,35 +180,41 @@ class Proxy:
 
     async def _end(self) -> None:
         self._refuse()
+        await _turns()  # what was accepted just now must have begun, to be ended
+        self._abort_all()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        # A transport closes its socket a turn after it was aborted.
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await _turns()  # a transport closes its socket a turn after it was aborted
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         try:
-            their_reader, their_writer = await asyncio.open_connection(*self.target)
-        except OSError:
+            await self._carry_between(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # the connection is at its end, as a test wanted it or as its owner did
+        finally:
             writer.transport.abort()
-            return
+
+    async def _carry_between(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        their_reader, their_writer = await asyncio.open_connection(*self.target)
         link = Link(self, writer, their_writer)
-        if self._refusing:
-            link.reset()
-            return
         for each in (writer, their_writer):
             each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._links.add(link)
         try:
+            if self._refusing:
+                link.reset()
             await asyncio.gather(link.pump(reader, UP), link.pump(their_reader, DOWN))
-        except (OSError, asyncio.CancelledError):
-            pass  # the connection is at its end, as a test wanted it or as its owner did
         finally:
             link.close()
             self._links.discard(link)
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 @contextmanager
