@@ -64,8 +64,10 @@ class MemoryLayer:
         self._drop, self._clear = drop, clear
 
     def hearing(self) -> bool:
-        heard_up_to = self._unheard[0][0] if self._unheard else self.memory.clock.monotonic()
-        return self._deaf_since is None and self.memory.clock.monotonic() - heard_up_to < _STALE_SECONDS
+        now = self.memory.clock.monotonic()
+        # As with the real feed: a loss is noticed when the beats stay away.
+        heard_up_to = self._deaf_since or (self._unheard[0][0] if self._unheard else now)
+        return now - heard_up_to < _STALE_SECONDS
 
     async def read(self, keys: Sequence[str]) -> Sequence[Held]:
         if not self.connected:
@@ -99,12 +101,17 @@ class MemoryLayer:
         now = self.memory.clock.monotonic()
         self.memory.entries[key] = Kept("tombstone", MISSING, now + seconds, self.memory.incarnation)
         for node in self.memory.nodes:
-            node._unheard.append((now, key))
+            if node._deaf_since is None:
+                node._unheard.append((now, key))
 
     async def aclose(self) -> None:
         self.connected = False
 
     # --- faults ---
+
+    @property
+    def deaf(self) -> bool:
+        return self._deaf_since is not None
 
     def hear(self) -> None:
         """Everything told so far arrives."""
@@ -113,7 +120,8 @@ class MemoryLayer:
 
     def lose_feed(self) -> None:
         """What is told from now on, and what was on its way, is never heard."""
-        self._deaf_since = self._deaf_since or self.memory.clock.monotonic()
+        if self._deaf_since is None:
+            self._deaf_since = self._unheard[0][0] if self._unheard else self.memory.clock.monotonic()
         self._unheard.clear()
 
     def catch_up(self) -> None:

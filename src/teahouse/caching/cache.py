@@ -40,10 +40,11 @@ class _Answer(msgspec.Struct, Generic[V], frozen=True):
 class _Load(Generic[V]):
     """One key on its way, and who waits for it."""
 
-    __slots__ = ("discarded", "key", "waiters")
+    __slots__ = ("began", "discarded", "key", "waiters")
 
     def __init__(self, key: str) -> None:
         self.key = key
+        self.began: float | None = None
         self.waiters: list[asyncio.Future[V | Missing]] = []
         self.discarded = False
 
@@ -113,6 +114,7 @@ class Cache(Generic[V]):
         self._read_truth = load
         self._shared = shared
         self._now = clock.monotonic
+        self._trusted_seconds = self.times.seconds if shared is None else min(self.times.seconds, BRIEF_SECONDS)
         self._loading: dict[str, _Load[V]] = {}
         if shared is not None:
             shared.listen(self._drop, self._clear)
@@ -132,12 +134,20 @@ class Cache(Generic[V]):
 
     def _join(self, key: str) -> asyncio.Future[V | Missing]:
         load = self._loading.get(key)
-        if load is None:
+        if load is None or self._too_old(load):
             load = self._begin(key)
         # A future for each waiter: one that is cancelled takes nothing from the others.
         waiter: asyncio.Future[V | Missing] = asyncio.get_running_loop().create_future()
         load.waiters.append(waiter)
         return waiter
+
+    def _too_old(self, load: _Load[V]) -> bool:
+        """Whether its answer may be older than was promised to one who comes now."""
+        if load.began is None or self._now() < load.began + self._trusted_seconds:
+            return False
+        # Once another takes its place, changes do not find it.
+        load.discarded = True
+        return True
 
     def _begin(self, key: str) -> _Load[V]:
         load: _Load[V] = _Load(key)
@@ -178,7 +188,9 @@ class Cache(Generic[V]):
 
     async def _answers(self, loads: list[_Load[V]]) -> Sequence[_Answer[V] | BaseException]:
         began = self._now()
-        # The same key twice: the first was discarded while it waited.
+        for load in loads:
+            load.began = began
+        # The same key twice: the first was discarded, or is too old to be joined.
         held = await self._ask_shared(list(dict.fromkeys(load.key for load in loads)))
         found = await self._load([key for key, entry in held.items() if entry.value is None], held)
         answers: dict[str, _Answer[V] | BaseException] = {}
@@ -234,8 +246,7 @@ class Cache(Generic[V]):
         return seconds * (1 - self.times.jitter * random.random())  # noqa: S311  # no secret
 
     def _answer(self, value: V | Missing, layer: str, began: float, seconds: float) -> _Answer[V]:
-        trusted = seconds if self._shared is None else min(seconds, BRIEF_SECONDS)
-        return _Answer(value, layer, began + trusted, began + seconds)
+        return _Answer(value, layer, began + min(seconds, self._trusted_seconds), began + seconds)
 
     # --- changes ---
 
