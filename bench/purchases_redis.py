@@ -22,7 +22,7 @@ WARM_UP = 20_000
 FASTEST = 120_000
 """Purchases a second that nobody expects to reach: the stock is made for it."""
 DOES = (
-    f"`POST /v1/sales/{{id}}/purchases` with a buyer's JWT and an `Idempotency-Key` of its own: {BUYERS:,} buyers, "
+    f"`POST /v1/sales/{{{{id}}}}/purchases` with a buyer's JWT and an `Idempotency-Key` of its own: {BUYERS:,} buyers, "
     "{connections} connections, access logs on, a fresh sale every round. Window, limit per buyer, stock, key, "
     "reservation and stream entry are one script in Redis 7 (`appendonly yes`, `appendfsync {fsync}`, the same for "
     "everybody), the very same file for everybody: Teahouse runs it once for the buyers of a moment, the Gin programs "

@@ -17,7 +17,7 @@ const (
 
 // sale is one flash sale as Redis has it; times are Unix milliseconds.
 type sale struct {
-	id, product                                    string
+	id, product, startsAt, endsAt                  string
 	stock, price, starts, ends, limit, pay, remain int64
 	read                                           time.Time
 }
@@ -77,6 +77,7 @@ func (s *sales) load(ctx context.Context, id string) (*sale, error) {
 			return nil, err
 		}
 	}
+	made.startsAt, made.endsAt = wire(made.starts), wire(made.ends)
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	if len(s.known) >= maxSales {
@@ -88,7 +89,7 @@ func (s *sales) load(ctx context.Context, id string) (*sale, error) {
 
 func (s *sale) view(now time.Time) saleView {
 	return saleView{
-		ID: s.id, ProductID: s.product, Stock: s.stock, Price: s.price, StartsAt: wire(s.starts), EndsAt: wire(s.ends),
+		ID: s.id, ProductID: s.product, Stock: s.stock, Price: s.price, StartsAt: s.startsAt, EndsAt: s.endsAt,
 		PerBuyerLimit: s.limit, PayWithinSeconds: s.pay, Remaining: s.remain, Status: s.status(now.UnixMilli()),
 		ServerTime: wire(now.UnixMilli()),
 	}
