@@ -71,11 +71,6 @@ class ArchivedAudit(msgspec.Struct, frozen=True):
     audit: Audit
     seq: int
 
-    @property
-    def unopened(self) -> bool:
-        """Whether its creator did not come so far as to open it."""
-        return self.seq < 0
-
 
 class Entry(msgspec.Struct, frozen=True):
     """One step of the ledger: a sale's counters after its ``seq``-th change, and the rows that changed, as JSON.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, tuple_, update
+from sqlalchemy import Row, Select, insert, select, tuple_, update
 
 from teahouse.engines.sql import Database
 from teahouse.sales.archive import Archived, ArchivedAudit, Entry, Keeper, OrderRow, Refused
@@ -14,7 +15,7 @@ from teahouse.sales.orders_sql import orders
 from teahouse.sales.payments_sql import read_payments
 from teahouse.sales.reconciliation_sql import examine
 from teahouse.sales.recording_sql import REFUSALS, record_all, record_one_by_one
-from teahouse.sales.sales_sql import sale_row, sales, stock_ledger
+from teahouse.sales.sales_sql import read_keeper, sale_row, sales, write_keeper
 
 _CHUNK = 500
 _STREAM_CHUNK = 2000
@@ -43,12 +44,11 @@ class SqlArchive:
     async def keeper(self) -> Keeper:
         """See ``Archive``."""
         async with self._database.reading() as connection:
-            keeper = await connection.scalar(select(stock_ledger.c.keeper))
-        return "redis" if keeper == "redis" else "sql"
+            return "redis" if await read_keeper(connection) == "redis" else "sql"
 
     async def hand_over(self, keeper: Keeper) -> None:
         """See ``Archive``."""
-        await self._database.write(lambda connection: _write_keeper(connection, keeper))
+        await self._database.write(partial(write_keeper, keeper=keeper))
 
     # --- sales ---
 
@@ -164,8 +164,3 @@ def _archived(row: Row[*tuple[Any, ...]]) -> Archived:
     seq = values.pop("seq")
     tally = Tally(**{name: values.pop(name) for name in Tally.__struct_fields__})
     return Archived(Sale(stock=tally.initial, **values), tally, seq)
-
-
-def _write_keeper(connection: Connection, keeper: Keeper) -> None:
-    if connection.execute(update(stock_ledger).values(keeper=keeper)).rowcount == 0:
-        connection.execute(insert(stock_ledger), [{"id": 1, "batch": "0" * 32, "keeper": keeper}])

@@ -72,8 +72,16 @@ class RedisBacklog:
             # Something came between: it is pending, and comes first again.
             self._fresh = False
             self._unfinished.clear()
-        taken = await self._next()
+        try:
+            taken = await self._next()
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            # Redis has lost the log with its group.
+            self._fresh = False
+            taken = await self._next()
         self._unfinished = {entry.id for _, entry in taken}
+        await self.count()
         self.oldest_seconds = (self._clock.now_ms() - min(entry.at for _, entry in taken)) / 1000 if taken else 0.0
         return taken
 
@@ -109,6 +117,11 @@ class RedisBacklog:
         for archived in await self._archive.newest(before=None, limit=100):
             if archived.seq >= 0 and not archived.tally.reserved:
                 await self._scripts.close(archived.sale.id, now, archived.seq, CLOSE_AFTER_MS)
+
+    async def empty(self) -> bool:
+        """Whether no log has an entry."""
+        lengths = await asyncio.gather(*(self._redis.ask("XLEN", keys.log_key(shard)) for shard in keys.SHARDS))
+        return not any(lengths)
 
     async def count(self) -> int:
         """How many orders and payments wait to be recorded; for /metrics."""

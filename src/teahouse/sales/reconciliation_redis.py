@@ -53,27 +53,38 @@ class Reconciliation:
     async def audit(self, sale_id: str) -> Audit:
         """One sale: Redis, what waits to be recorded, and SQL's orders and payments. Raises ``NotFound``.
 
-        They are three places, so a difference counts only when it is still there after several looks.
+        They are two places that change all the time, so a difference counts when it is there at every look.
         """
-        audit = await self._look(sale_id)
-        for _ in range(_LOOKS):
-            if not audit.differences:
-                break
+        looks = 0
+        while True:
+            archived = await self._archive.audit(sale_id)
+            if archived is None:
+                raise NotFound("There is no such sale.")
+            audit = await self._compared(archived.audit, archived.seq)
+            if not audit.differences or (looks := looks + 1) == _LOOKS:
+                return audit
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-            audit = await self._look(sale_id)
-        return audit
 
-    async def _look(self, sale_id: str) -> Audit:
-        archived = await self._archive.audit(sale_id)
-        if archived is None:
-            raise NotFound("There is no such sale.")
-        ledgered = await self._ledgered(sale_id)
+    async def compare(self, sale_id: str) -> list[Difference]:
+        """Redis and the log against SQL's counters alone."""
+        looks = 0
+        while True:
+            archived = (await self._archive.sales([sale_id]))[sale_id]
+            audit = await self._compared(Audit(sale_id, archived.tally, 0, ()), archived.seq)
+            if not audit.differences or (looks := looks + 1) == _LOOKS:
+                return list(audit.differences)
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _compared(self, audit: Audit, seq: int) -> Audit:
+        ledgered = await self._ledgered(audit.sale_id)
         if ledgered is None:
-            return _lost(archived.audit, "Redis does not know the sale", unopened=archived.unopened)
-        if ledgered.lost or ledgered.seq < archived.seq:
-            return _lost(archived.audit, "Redis has lost a part of the sale")
-        between = [entry for entry in await self._unrecorded(sale_id) if archived.seq < entry.seq <= ledgered.seq]
-        return _compared(archived.audit, archived.seq, ledgered, between)
+            return audit if seq < 0 else _lost(audit, "Redis does not know the sale")
+        if ledgered.lost or ledgered.seq < seq:
+            return _lost(audit, "Redis has lost a part of the sale")
+        if ledgered.seq == seq:
+            return _side_by_side(audit, seq, ledgered, [])
+        between = [entry for entry in await self._unrecorded(audit.sale_id) if seq < entry.seq <= ledgered.seq]
+        return _side_by_side(audit, seq, ledgered, between)
 
     async def _ledgered(self, sale_id: str) -> Ledgered | None:
         names = ("initial", "remaining", "reserved", "sold", "seq", "lost")
@@ -130,7 +141,7 @@ class Reconciliation:
         seq = max(archived.seq, before.seq if before else 0) + SEQ_LEAP
         await self._scripts.restore(sale, tally, seq, placed + SEQ_LEAP)
         await self._scripts.close(sale.id, self._clock.now_ms(), seq, CLOSE_AFTER_MS)
-        _log.warning("sale %s is restored from the archive: %s", sale.id, tally)
+        _log.info("sale %s is restored from the archive: %s", sale.id, tally)
 
     async def _put(self, sale_id: str, rows: Sequence[OrderRow], held: dict[str, int]) -> None:
         shard = keys.shard_of(sale_id)
@@ -183,14 +194,12 @@ class Reconciliation:
             before = found[-1].sale.id
 
 
-def _lost(audit: Audit, detail: str, *, unopened: bool = False) -> Audit:
-    if unopened:
-        return audit
+def _lost(audit: Audit, detail: str) -> Audit:
     lost = Difference("redis-lost", audit.sale_id, max(1, audit.tally.initial), detail)
     return msgspec.structs.replace(audit, differences=(*audit.differences, lost))
 
 
-def _compared(audit: Audit, seq: int, ledgered: Ledgered, between: Sequence[Entry]) -> Audit:
+def _side_by_side(audit: Audit, seq: int, ledgered: Ledgered, between: Sequence[Entry]) -> Audit:
     tally = ledgered.tally
     latest = between[-1].tally if between else audit.tally
     ordered = audit.ordered + (tally.reserved + tally.sold) - (audit.tally.reserved + audit.tally.sold)

@@ -158,9 +158,9 @@ class Recorder:
 def portions(taken: Sequence[tuple[str, Entry]], most: int = ORDERS_AT_ONCE) -> list[list[tuple[str, Entry]]]:
     """The entries in order, in parts of at most ``most`` orders, or of one entry."""
     parts: list[list[tuple[str, Entry]]] = []
-    size = most
+    size = 0
     for each in taken:
-        if size + each[1].count > most and (not parts or parts[-1]):
+        if not parts or size + each[1].count > most:
             parts.append([])
             size = 0
         parts[-1].append(each)

@@ -82,6 +82,19 @@ async def read_batch(connection: AsyncConnection) -> str | None:
     return batch
 
 
+async def read_keeper(connection: AsyncConnection) -> str:
+    """Who decides about stock: ``sql`` or ``redis``."""
+    keeper: str | None = await connection.scalar(select(stock_ledger.c.keeper).where(stock_ledger.c.id == _ROW))
+    return keeper or "sql"
+
+
+def write_keeper(connection: Connection, keeper: str) -> None:
+    """From now on that one decides."""
+    values = {"keeper": keeper}
+    if connection.execute(update(stock_ledger).where(stock_ledger.c.id == _ROW).values(values)).rowcount == 0:
+        connection.execute(insert(stock_ledger), [{"id": _ROW, "batch": "", **values}])
+
+
 def write_first_batch(connection: Connection, name: str) -> None:
     """Makes the one row, where there is none."""
     if connection.scalar(_last) is None:

@@ -44,12 +44,14 @@ from teahouse.sales.reconciliation import Audit
 from teahouse.sales.reconciliation_sql import examine
 from teahouse.sales.sales_sql import (
     read_batch,
+    read_keeper,
     read_sales,
     sale_row,
     tally_row,
     write_first_batch,
 )
 from teahouse.sales.stock import Book, SaleStock
+from teahouse.settings import SettingsError
 
 EXPIRE_AT_ONCE = 500
 # While the database is away callers are told so at once, instead of each batch waiting for its own time-out.
@@ -89,9 +91,10 @@ class SqlStockLedger:
     # --- life ---
 
     async def start(self) -> None:
-        """Rebuilds memory from SQL. Raises ``DatabaseUnavailable``."""
+        """Rebuilds memory from SQL. Raises ``DatabaseUnavailable``, and ``SettingsError`` where Redis decides."""
         async with self._turn:
             await self._database.write(partial(write_first_batch, name=self._clock.new_id()))
+            await self._require_keeper()
             await self._load()
 
     async def aclose(self) -> None:
@@ -296,6 +299,14 @@ class SqlStockLedger:
         doubt.undo()
         self._stale = self._stale or batch != self._batch
         return False
+
+    async def _require_keeper(self) -> None:
+        async with self._database.reading() as connection:
+            if await read_keeper(connection) == "redis":
+                raise SettingsError(
+                    "redis.url: not set, but this database's stock is kept in Redis; set TEAHOUSE_REDIS__URL, "
+                    "or bring the stock back with: teahouse reconcile --to-sql"
+                )
 
     async def _load(self) -> None:
         book, now = Book(), self._clock.now_ms()
