@@ -28,7 +28,8 @@ ON_REDIS = {"purchases-redis": purchases_redis, "sale-cached": sale_cached, "gro
 def main() -> int:
     """Exit status 0: measured; 1: no figures, and why on standard error."""
     options = _options()
-    console = Console()
+    # A table that goes to a file need not fit a terminal.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         require_wrk()
         outcomes = _measure(options.scenario or NAMES, Effort(options.rounds, options.seconds), console)

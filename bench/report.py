@@ -83,7 +83,7 @@ def show(console: Console, outcome: Outcome) -> None:
 def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=True)
+        table.add_column(column, justify="right" if place else "left", overflow="fold")
     for line in lines:
         table.add_row(*line)
     return table

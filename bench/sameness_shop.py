@@ -42,7 +42,7 @@ def shop_questions(sale: str, token: str) -> list[Question]:
         purchase("a quantity of nothing", 422, key="k-0", body=b'{"quantity":0}'),
         purchase("a quantity as text", 422, key="k-0", body=b'{"quantity":"1"}'),
         purchase("an unknown field", 422, key="k-0", body=b'{"quantity":1,"colour":"green"}'),
-        purchase("a sale that is not there", 404, key="k-0", to=f"/v1/sales/{'0' * 32}/purchases"),
+        purchase("a purchase of a sale that is not there", 404, key="k-0", to=f"/v1/sales/{'0' * 32}/purchases"),
         purchase("a purchase", 202, key="k-1"),
         purchase("the same purchase again", 202, key="k-1"),
         purchase("the same key for another quantity", 422, key="k-1", body=b'{"quantity":2}'),

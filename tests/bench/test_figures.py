@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.figures import Sample, Spread, cpu_ratio, p99_ratio, rate_ratio
+from bench.figures import Sample, Spread, cpu_ratio, engine_ratio, p99_ratio, rate_ratio
 
 ROUND = Sample(requests=100_000, seconds=2.0, p50_ms=1.0, p99_ms=2.0, cpu_seconds=1.5, resident_bytes=50_000_000)
 
@@ -39,3 +39,10 @@ def test_less_cpu_than_the_peer_is_a_ratio_above_one():
 
 def test_a_later_p99_than_the_peer_is_a_ratio_above_one():
     assert p99_ratio([replace(ROUND, p99_ms=3.0)], [ROUND]).middle == 1.5
+
+
+def test_less_work_for_an_engine_is_a_ratio_above_one():
+    ours = replace(ROUND, engine_seconds={"Redis": 0.5})
+    peer = replace(ROUND, requests=50_000, engine_seconds={"Redis": 1.0})
+    assert ours.engine_us("Redis") == pytest.approx(5.0)
+    assert engine_ratio([ours], [peer], "Redis").middle == pytest.approx(4.0)

@@ -45,3 +45,17 @@ def test_rounds_that_others_disturbed_are_named():
     loud = Outcome("Loud", "what it does", {"Teahouse": [ROUND, replace(ROUND, others=0.4)]})
     assert "1 of 2 measurements" in report.disturbance(loud)
     assert report.disturbance(OUTCOME) == ""
+
+
+def test_engines_that_all_servers_have_get_columns_and_a_ratio():
+    ours = replace(ROUND, engine_seconds={"Redis": 0.5, "MariaDB": 1.5})
+    peer = replace(ROUND, engine_seconds={"Redis": 2.0})
+    on_redis = Outcome("Purchases", "what it does", {"Teahouse": [ours], "Gin": [peer]})
+    assert report.columns(on_redis)[7] == "Redis µs"
+    assert report.columns(on_redis)[-1] == "Redis ×"
+    first, second = report.rows(on_redis)
+    assert first[7:] == ("5.0", "–", "–", "–", "–")
+    assert second[7] == "20.0"
+    assert second[-1] == "4.00 (4.00–4.00)"
+    page = report.markdown([on_redis], {}, Effort(1, 5), datetime(2026, 1, 2, tzinfo=UTC))
+    assert "| MB | Redis µs | throughput × |" in page
