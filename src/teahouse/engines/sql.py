@@ -184,6 +184,7 @@ def _async_url(url: str) -> URL:
 
 def _replica_url(url: str, dialect: str) -> URL:
     parsed = _async_url(url)
-    if parsed.get_backend_name() != dialect:
+    # MariaDB answers to both of its names.
+    if (parsed.get_backend_name() == "postgresql") != (dialect == "postgresql"):
         raise ValueError(f"database.replicas: a replica of {dialect} cannot be {parsed.get_backend_name()}")
     return parsed

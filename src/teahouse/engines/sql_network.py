@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from teahouse.engines.sql_errors import is_contention, translated
+from teahouse.engines.sql_errors import is_contention
+from teahouse.engines.sql_first_try import FirstTry
 from teahouse.engines.sql_locks import wait_for_turn
 from teahouse.engines.sql_replicas import Replica, Replicas, ReplicaState, Sticky
-from teahouse.engines.sql_server import Pool, address, disarm
+from teahouse.engines.sql_server import Pool, address
 from teahouse.problems import DatabaseUnavailable
 
 _ATTEMPTS = 5
@@ -88,8 +89,8 @@ class NetworkEngine:
     @asynccontextmanager
     async def transaction(self, callers: Sequence[str]) -> AsyncIterator[AsyncConnection]:
         """A transaction on the primary."""
-        async with self._writing(callers), self._writers.transaction() as connection:
-            yield connection
+        async with self._writing(callers), AsyncExitStack() as stack:
+            yield await _dependable(stack, self._writers)
 
     @asynccontextmanager
     async def reading(self, caller: str | None) -> AsyncIterator[AsyncConnection]:
@@ -116,7 +117,7 @@ class NetworkEngine:
     async def _once(self, work: Callable[[Connection], T], callers: Sequence[str]) -> T:
         committing = False
         try:
-            async with self.transaction(callers) as connection:
+            async with self._writing(callers), self._writers.transaction() as connection:
                 result = await connection.run_sync(work)
                 committing = True
             return result
@@ -142,18 +143,19 @@ class NetworkEngine:
                 self._idle.set()
 
     async def _reader(self, stack: AsyncExitStack, caller: str | None) -> AsyncConnection:
-        async def primary() -> AsyncConnection:
-            return await stack.enter_async_context(self._readers.transaction())
-
         replica = None if caller is None or self._sticky.holds(caller) else self._replicas.choose()
         if replica is None:
-            return await primary()
+            return await _dependable(stack, self._readers)
+
+        async def primary() -> AsyncConnection:
+            replica.judge("unreachable")
+            return await stack.enter_async_context(self._readers.transaction())
+
         try:
             connection = await stack.enter_async_context(replica.pool.transaction())
         except DatabaseUnavailable:
-            replica.judge("unreachable")
             return await primary()
-        return _OrPrimary(connection, replica, primary)
+        return FirstTry(connection, _any_failure, primary, seconds=_PROBE_SECONDS)
 
 
 class _UndoneError(Exception):
@@ -164,39 +166,19 @@ class _UndoneError(Exception):
         self.error = error
 
 
-class _OrPrimary(AsyncConnection):
-    """A replica's connection; where its first statement fails there, the whole goes to the primary instead."""
+async def _dependable(stack: AsyncExitStack, pool: Pool) -> AsyncConnection:
+    async def another() -> AsyncConnection:
+        return await stack.enter_async_context(pool.transaction())
 
-    def __init__(
-        self, connection: AsyncConnection, replica: Replica, primary: Callable[[], Awaitable[AsyncConnection]]
-    ) -> None:
-        super().__init__(connection.engine, connection.sync_connection)
-        self._replica = replica
-        self._primary = primary
-        self._settled = False
+    return FirstTry(await another(), _was_lost, another)
 
-    async def execute(self, *arguments: Any, **keywords: Any) -> Any:
-        """See ``AsyncConnection``."""
-        return await self._settle(super().execute, *arguments, **keywords)
 
-    async def run_sync(self, *arguments: Any, **keywords: Any) -> Any:
-        """See ``AsyncConnection``."""
-        return await self._settle(super().run_sync, *arguments, **keywords)
+def _was_lost(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
-    async def _settle(self, call: Callable[..., Awaitable[T]], *arguments: Any, **keywords: Any) -> T:
-        if self._settled:
-            return await call(*arguments, **keywords)
-        self._settled = True
-        try:
-            with translated():
-                async with asyncio.timeout(_PROBE_SECONDS):
-                    return await call(*arguments, **keywords)
-        except (TimeoutError, DatabaseUnavailable, DBAPIError):
-            self._replica.judge("unreachable")
-        disarm(self)
-        connection = await self._primary()
-        super().__init__(connection.engine, connection.sync_connection)
-        return await call(*arguments, **keywords)
+
+def _any_failure(_error: Exception) -> bool:
+    return True
 
 
 def _replica(url: URL, connections: int, seconds: float) -> Replica:

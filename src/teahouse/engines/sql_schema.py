@@ -30,7 +30,7 @@ heartbeat = Table(
 )
 
 
-def mysql_keywords() -> dict[str, str]:
+def mysql_keywords() -> dict[str, Any]:
     """``MYSQL_OPTIONS`` as keywords of a ``Table``, for either name of the dialect."""
     return {f"{name}_{key}": value for name in ("mysql", "mariadb") for key, value in MYSQL_OPTIONS.items()}
 

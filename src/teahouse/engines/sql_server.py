@@ -86,7 +86,7 @@ class Pool:
                     disarm(connection)
                 async with connection.begin() as transaction:
                     yield connection
-                    if self._mode == "reading":
+                    if self._mode == "reading" and transaction.is_active:
                         await transaction.rollback()
         except TimeoutError as error:
             if not timeout.expired():
@@ -139,6 +139,7 @@ def _engine(url: URL, mode: Mode, *, size: int, seconds: float) -> AsyncEngine:
     sync = engine.sync_engine
     event.listen(sync, "checkout", _look_whether_it_lives)
     event.listen(sync, "checkin", _remember_when)
+    event.listen(sync, "invalidate", _hang_up)
     event.listen(sync, "reset", _roll_back_what_is_open)
     event.listen(sync, "before_cursor_execute", lambda connection, *_: _extend(connection))
     event.listen(sync, "after_cursor_execute", lambda connection, *_: _extend(connection))
@@ -208,6 +209,18 @@ def _look_whether_it_lives(
             connection.ping()
         except Exception as error:
             raise DisconnectionError("the connection was lost while nobody used it") from error
+
+
+def _hang_up(connection: DBAPIConnection, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:
+    """Whoever was silent until now would not answer a good-bye either, and nobody waits for that."""
+    driver: Any = connection.driver_connection
+    if hasattr(driver, "terminate"):
+        driver.terminate()
+        return
+    # asyncmy has no public name for it.
+    if driver._transport is not None:  # noqa: SLF001
+        driver._transport.abort()  # noqa: SLF001
+    driver.close()
 
 
 def _remember_when(_connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
