@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from teahouse import __version__, accounts, datadir, migrations
-from teahouse.accounts import Accounts
+from teahouse.accounts import Accounts, User
 from teahouse.accounts.accounts_sql import accounts_on
 from teahouse.accounts.housekeeping import Sweep
 from teahouse.accounts.throttle_memory import ThrottleMemory
+from teahouse.accounts.users_cached import UsersCached, weigh_user
 from teahouse.accounts.users_sql import UsersSql
+from teahouse.caching import Cache, SharedLayer, Times
+from teahouse.caching.metrics_prometheus import CacheCollector
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database, database_on
 from teahouse.insight.metrics_prometheus import SaleFigures, SalesCollector
-from teahouse.sales import SalesService, StockLedger, routes
+from teahouse.sales import Product, SalesService, StockLedger, routes
+from teahouse.sales.catalogue_cached import CatalogueCached, weigh_product
 from teahouse.sales.catalogue_sql import SqlCatalogue
 from teahouse.sales.orders_sql import SqlOrders
 from teahouse.sales.stock_sql import SqlStockLedger
@@ -75,6 +80,7 @@ class Teahouse(App):
     ) -> tuple[Accounts, SalesService]:
         """One process decides, and SQL is all there is."""
         clock = self._clock
+        users, catalogue = self._cached(settings, database, None)
         people = accounts_on(
             database,
             platform,
@@ -83,10 +89,11 @@ class Teahouse(App):
             throttle=ThrottleMemory(clock=clock),
             clock=clock,
             sweeps=sweeps,
+            users=users,
         )
         ledger = SqlStockLedger(database, clock=clock, max_waiting=settings.sales.max_waiting)
         self.metrics.register(BatchCollector([ledger.batcher]))
-        shop = SalesService(catalogue=SqlCatalogue(database), orders=SqlOrders(database), ledger=ledger, clock=clock)
+        shop = SalesService(catalogue=catalogue, orders=SqlOrders(database), ledger=ledger, clock=clock)
         return people, shop
 
     def _on_redis(
@@ -95,6 +102,7 @@ class Teahouse(App):
         """Many processes: Redis decides and keeps sessions, SQL has everything for good."""
         # The embedded default need not pay for loading these.
         from teahouse.accounts.accounts_redis import accounts_on_redis
+        from teahouse.caching.shared_redis import RedisCache
         from teahouse.engines.redis import Redis
         from teahouse.engines.redis_feed import Feed
         from teahouse.sales.archive_sql import SqlArchive
@@ -113,10 +121,13 @@ class Teahouse(App):
         self.on_start(feed.start)
         self.on_stop(feed.aclose)
         self.ready_check("redis", redis.ping)
+        users, catalogue = self._cached(
+            settings, database, lambda kind, name: RedisCache(redis, feed, kind, name=name, clock=clock)
+        )
         people = accounts_on_redis(
             redis,
             feed,
-            UsersSql(database),
+            users,
             platform,
             datadir.signing_keys(settings),
             settings.accounts,
@@ -138,8 +149,35 @@ class Teahouse(App):
         self.metrics.register(BatchCollector([redis.batcher, bulk.batcher, *ledger.batchers]))
         self.metrics.register(RecorderCollector(ledger.recorder, ledger.backlog))
         orders = RedisOrders(redis, ledger.scripts, archive)
-        shop = SalesService(catalogue=SqlCatalogue(database), orders=orders, ledger=ledger, clock=clock)
+        shop = SalesService(catalogue=catalogue, orders=orders, ledger=ledger, clock=clock)
         return people, shop
+
+    def _cached(
+        self, settings: Settings, database: Database, shared: Callable[[type[Any], str], SharedLayer[Any]] | None
+    ) -> tuple[UsersCached, CatalogueCached]:
+        """Users and products in SQL, behind caches; ``shared`` makes the layer that all nodes have in common."""
+        times = Times(changing_seconds=10.0 + settings.database.replica_lag_seconds)
+        in_sql, offers, clock = UsersSql(database), SqlCatalogue(database), self._clock
+        users: Cache[User] = Cache(
+            in_sql.load,
+            name="user",
+            clock=clock,
+            shared=shared and shared(User, "user"),
+            times=times,
+            weigh=weigh_user,
+        )
+        products: Cache[Product] = Cache(
+            offers.load,
+            name="product",
+            clock=clock,
+            shared=shared and shared(Product, "product"),
+            times=times,
+            weigh=weigh_product,
+        )
+        for cache in (users, products):
+            self.on_stop(cache.aclose)
+        self.metrics.register(CacheCollector([users, products]))
+        return UsersCached(in_sql, users), CatalogueCached(offers, products)
 
     def _open(self, database: Database) -> None:
         async def start() -> None:

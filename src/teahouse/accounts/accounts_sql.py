@@ -10,6 +10,7 @@ from teahouse.accounts.model import Role, User
 from teahouse.accounts.service import Accounts
 from teahouse.accounts.sessions_sql import SessionsSql
 from teahouse.accounts.throttle import Throttle
+from teahouse.accounts.user_store import UserStore
 from teahouse.accounts.users_sql import UsersSql
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database
@@ -26,10 +27,11 @@ def accounts_on(
     throttle: Throttle,
     clock: Clock,
     sweeps: Sequence[Sweep] = (),
+    users: UserStore | None = None,
 ) -> Accounts:
-    """``Accounts`` that keeps users and sessions in ``database``; for one process."""
+    """``Accounts`` that keeps users (where ``users`` does not) and sessions in ``database``; for one process."""
     return Accounts(
-        UsersSql(database),
+        users or UsersSql(database),
         SessionsSql(database),
         platform,
         secrets,

@@ -13,7 +13,7 @@ from teahouse.accounts.session_store import SignIn
 from teahouse.accounts.sign_ins_sql import owners_of
 from teahouse.accounts.tables_sql import known_networks, passwords, read_user, user_row, users
 from teahouse.accounts.user_store import Credentials
-from teahouse.engines.sql import Database
+from teahouse.engines.sql import ANYBODY, Database
 from teahouse.problems import Problem, SessionEnded, UsernameTaken
 
 NETWORKS_PER_USER = 8
@@ -68,6 +68,13 @@ class UsersSql:
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(users).where(users.c.id.in_(user_ids)))).all()
         return {row.id: read_user(row) for row in rows}
+
+    async def load(self, user_ids: Sequence[str], *, fresh: bool) -> list[User | None]:
+        """For a cache: each user in order, None where there is none; not ``fresh`` may be as a replica has it."""
+        async with self._database.reading(None if fresh else ANYBODY) as connection:
+            rows = (await connection.execute(select(users).where(users.c.id.in_(user_ids)))).all()
+        found = {row.id: read_user(row) for row in rows}
+        return [found.get(user_id) for user_id in user_ids]
 
     async def owners(self, sign_ins: Sequence[SignIn], *, now: int) -> list[User | Problem]:
         """See ``UserStore``."""

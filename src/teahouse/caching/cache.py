@@ -20,12 +20,13 @@ V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 
 _MAX_WAITING = 10_000
+_MAX_KEY = 128
 
 
 class Loader(Protocol[V_co]):
     """Reads the truth: one value for each key, None where there is none; ``fresh``: not from a replica that may lag."""
 
-    async def __call__(self, keys: Sequence[str], *, fresh: bool) -> Sequence[V_co | None]:
+    async def __call__(self, keys: Sequence[str], /, *, fresh: bool) -> Sequence[V_co | None]:
         """Raises what it likes: each waiter gets it."""
         ...
 
@@ -54,7 +55,8 @@ class Cache(Generic[V]):
 
     ``cached`` answers at once, ``get`` loads where that is needed. What is not known is loaded together, each key once
     however many wait for it. At most ``max_entries`` entries and ``max_weight`` bytes, as ``weigh`` guesses them, stay
-    in this process; at most 10,000 keys wait to be loaded: one more is answered ``Overloaded``.
+    in this process; at most 10,000 keys wait to be loaded: one more is answered ``Overloaded``. Keys are printable
+    ASCII, up to 128 characters; what is asked for under anything else is loaded each time.
 
     **How old may an answer be?** At most as old as stated here, counted from the end of ``invalidate``. An entry's age
     counts from before it was read, through every layer, and ends after ``Times.seconds``.
@@ -71,9 +73,9 @@ class Cache(Generic[V]):
       together must be shorter than ``changing_seconds``.
     - Redis restarted or replaced by another, with or without its last seconds: 1 s. Entries name the run of the server
       that took them; and after each catch-up all loads go to the primary for ``changing_seconds``.
-    - A writer alone cut off from Redis, which the others reach: at most ``Times.seconds``. It goes on trying to tell,
-      and itself reads from the primary. The same bound holds where somebody empties Redis by hand, or where two servers
-      believe that they are the primary.
+    - A writer alone cut off from Redis, which the others reach: at most ``Times.seconds`` and the replica's lag. It
+      tries to tell again and again, and itself reads from the primary. The same bound holds where somebody empties
+      Redis by hand, or where two servers believe that they are the primary.
 
     A shared layer that is out of reach is skipped: loads go to the primary, and entries live 1 s.
 
@@ -129,6 +131,8 @@ class Cache(Generic[V]):
         """What is behind the key, None where there is nothing. Raises what the loader raises, and ``Overloaded``."""
         found = self.local.read(key)
         if found is None:
+            if not _is_plain(key):
+                return (await self._read_truth([key], fresh=True))[0]
             found = await self._join(key)
         return None if found is MISSING else found
 
@@ -256,9 +260,10 @@ class Cache(Generic[V]):
         Where they cannot be told, it returns all the same, and they are told as soon as that is possible. A caller who
         is cancelled does not stop it.
         """
-        self.invalidations += 1
-        self._drop(key)
-        await self.changes.tell(key)
+        if _is_plain(key):
+            self.invalidations += 1
+            self._drop(key)
+            await self.changes.tell(key)
 
     @asynccontextmanager
     async def changing(self, key: str) -> AsyncIterator[None]:
@@ -289,6 +294,11 @@ class Cache(Generic[V]):
         for load in self._loading.values():
             load.discarded = True
         self._loading.clear()
+
+
+def _is_plain(key: str) -> bool:
+    # A caller may ask for anything: neither memory nor what is sent on must be theirs to choose.
+    return len(key) <= _MAX_KEY and key.isascii() and key.isprintable()
 
 
 def _always() -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from sqlalchemy import BigInteger, Column, Row, String, Table, Text, insert, select, update
 
-from teahouse.engines.sql import Database, metadata
+from teahouse.engines.sql import ANYBODY, Database, metadata
 from teahouse.sales.model import Product
 
 products = Table(
@@ -50,6 +51,13 @@ class SqlCatalogue:
         async with self._database.reading() as connection:
             row = (await connection.execute(select(products).where(products.c.id == product_id))).first()
         return _product(row) if row else None
+
+    async def load(self, product_ids: Sequence[str], *, fresh: bool) -> list[Product | None]:
+        """For a cache: each product in order, None where there is none; not ``fresh`` may be as a replica has it."""
+        async with self._database.reading(None if fresh else ANYBODY) as connection:
+            rows = (await connection.execute(select(products).where(products.c.id.in_(product_ids)))).all()
+        found = {row.id: _product(row) for row in rows}
+        return [found.get(product_id) for product_id in product_ids]
 
     async def page(self, *, before: str | None, limit: int) -> list[Product]:
         """Up to ``limit`` products, newest first, older than the product ``before``."""
