@@ -1,0 +1,80 @@
+"""The database is out of reach in the middle of a sale: Redis goes on selling, and SQL has everything afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.conftest import Proxied
+from tests.faults.rush import account, refused_in_time, rush
+from tests.journeys.people import fresh, sale_terms
+from tests.proxies import DOWN, UP, Proxy
+
+AWAY_SECONDS = 10.0
+
+
+def black_hole(proxy: Proxy) -> None:
+    proxy.swallow()
+
+
+@pytest.mark.parametrize("fault", [Proxy.refuse, black_hole])
+async def test_while_the_database_is_away_redis_goes_on_selling_and_what_needs_sql_is_refused_in_time(
+    proxied: Proxied, fault: Callable[[Proxy], None]
+):
+    async with rush(proxied.shop, pays=True) as crowd:
+        await crowd.sells()
+        begun = time.monotonic()
+        fault(proxied.to_database)
+        for place in (0, 1):
+            buyer, boss = crowd.at(place, 0), crowd.boss
+            assert (await buyer.get(f"/v1/sales/{crowd.sale['id']}")).status == 200
+            code = {"code": f"sandbox-{fresh()}-{secrets.token_hex(8)}"}
+            terms = sale_terms(crowd.sale["productId"])
+            await refused_in_time(lambda who=buyer: who.get("/v1/orders"), slug="database-unavailable")
+            await refused_in_time(lambda who=buyer: who.get("/v1/products"), slug="database-unavailable")
+            await refused_in_time(lambda who=buyer, code=code: who.post("/v1/auth/wechat", json=code))
+            await refused_in_time(lambda who=boss, terms=terms: who.post("/v1/sales", json=terms))
+        sold = len(crowd.told)
+        await crowd.lasts(max(1.0, AWAY_SECONDS - (time.monotonic() - begun)))
+        assert len(crowd.told) > sold, crowd.summary()
+        assert proxied.shop.unrecorded() > 0
+        assert set(crowd.refused) <= {"database-unavailable"}, crowd.summary()
+        proxied.to_database.carry()
+        proxied.to_database.accept()
+        back = time.monotonic()
+        await account(crowd)
+        print(fault.__name__, "all in SQL after", time.monotonic() - back)
+
+
+@pytest.mark.parametrize("way", [UP, DOWN])
+async def test_connections_to_the_database_that_are_half_closed_lose_no_order(proxied: Proxied, way: str):
+    async with rush(proxied.shop, pays=True) as crowd:
+        for _ in range(5):
+            await crowd.sells(5)
+            proxied.to_database.half_close(way)
+        await account(crowd)
+
+
+async def test_answers_of_the_database_that_are_lost_in_the_middle_of_a_commit_record_each_order_once(
+    proxied: Proxied,
+):
+    async with rush(proxied.shop, pays=True) as crowd:
+        for _ in range(6):
+            await crowd.sells(5)
+            proxied.to_database.cut_when_carried(1, DOWN)
+            await crowd.sells(5)
+            proxied.to_database.cut_when_carried(1, UP)
+        await account(crowd)
+
+
+async def test_a_slow_database_holds_up_no_purchase(proxied: Proxied):
+    async with rush(proxied.shop) as crowd:
+        await crowd.sells()
+        proxied.to_database.delay(0.5)
+        await crowd.sells(60)
+        assert crowd.slowest < 2.0, crowd.summary()
+        proxied.to_database.carry()
+        await account(crowd)
