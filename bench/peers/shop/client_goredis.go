@@ -17,23 +17,27 @@ type goRedis struct {
 
 // newGoRedis: one connection for every purchase under way, opened before they are needed. Time-outs as Teahouse's;
 // nothing is sent twice, because a purchase whose outcome is unknown is the buyer's to ask again.
-func newGoRedis(addr, script string, pool int, automatic bool) (*goRedis, error) {
+func newGoRedis(addr, script string, pool int) (*goRedis, error) {
 	client := redis.NewClient(&redis.Options{
 		Addr: addr, PoolSize: pool, MinIdleConns: pool / 4, MaxRetries: -1,
 		DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience,
 	})
 	made := &goRedis{client: client, runs: client, script: redis.NewScript(script)}
-	if automatic {
-		// The client's own defaults for callers that wait: one deep batch after the other.
-		pipelined, err := client.AutoPipeline()
-		if err != nil {
-			return nil, err
-		}
-		made.runs = pipelined
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return made, made.script.Load(ctx, client).Err()
+}
+
+// newAutoPipeline: the client's own defaults for callers that wait, which are one deep batch after the other.
+func newAutoPipeline(addr, script string, pool int, delay time.Duration) (*goRedis, error) {
+	made, err := newGoRedis(addr, script, pool)
+	if err != nil {
+		return nil, err
+	}
+	how := redis.DefaultBlockingAutoPipelineOptions()
+	how.MaxFlushDelay = delay
+	made.runs, err = made.client.AutoPipelineWithOptions(how)
+	return made, err
 }
 
 func (g *goRedis) run(ctx context.Context, keys, args []string) ([]any, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -13,9 +14,9 @@ type viaRueidis struct {
 }
 
 // newRueidis: client-side caching is off because nothing here uses it, everything else as the client suggests.
-func newRueidis(addr, script string) (*viaRueidis, error) {
+func newRueidis(addr, script string, delay time.Duration) (*viaRueidis, error) {
 	client, err := rueidis.NewClient(rueidis.ClientOption{
-		InitAddress: []string{addr}, DisableCache: true, ConnWriteTimeout: patience,
+		InitAddress: []string{addr}, DisableCache: true, ConnWriteTimeout: patience, MaxFlushDelay: delay,
 	})
 	if err != nil {
 		return nil, err

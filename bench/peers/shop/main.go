@@ -27,6 +27,7 @@ type options struct {
 	script     string
 	pool       int
 	tokenCache int
+	flushDelay time.Duration
 	fill       int
 	sale       string
 }
@@ -40,6 +41,7 @@ func main() {
 	flag.StringVar(&given.script, "script", "", "file of the stock script")
 	flag.IntVar(&given.pool, "pool", 256, "go-redis: connections in the pool")
 	flag.IntVar(&given.tokenCache, "token-cache", 4096, "verified tokens to remember in a generation; 0: verify every time")
+	flag.DurationVar(&given.flushDelay, "flush-delay", 0, "how long a pipeline may gather after it was sent (0: as the client does)")
 	flag.IntVar(&given.fill, "fill", 0, "instead of serving: reserve one unit for each of so many new buyers of -sale")
 	flag.StringVar(&given.sale, "sale", "", "the sale for -fill")
 	flag.Parse()
@@ -85,11 +87,11 @@ func run(given options) error {
 func open(given options, script string) (redisClient, error) {
 	switch given.client {
 	case "go-redis":
-		return newGoRedis(given.redis, script, given.pool, false)
+		return newGoRedis(given.redis, script, given.pool)
 	case "go-redis-autopipeline":
-		return newGoRedis(given.redis, script, given.pool, true)
+		return newAutoPipeline(given.redis, script, given.pool, given.flushDelay)
 	case "rueidis":
-		return newRueidis(given.redis, script)
+		return newRueidis(given.redis, script, given.flushDelay)
 	default:
 		return nil, fmt.Errorf("unknown client %q: use go-redis, go-redis-autopipeline or rueidis", given.client)
 	}
