@@ -10,42 +10,41 @@ from bench.rounds import quietest
 from bench.scaled import REDIS, Scaled, running
 
 TITLE = "After a million reservations"
-AFTER = f"{OURS}, 10⁶ reservations before"
+AFTER = f"{OURS}, 10⁶ sold"
 BEFORE_COUNT = 1_000_000
 STEP = 100_000
 """Reservations that are made before the recorder gets time to follow."""
-WARM_UP = 20_000
-FASTEST = 120_000
+ROUND = 50_000
+"""Purchases of a round: few enough that what is sold meanwhile does not matter beside a million."""
 CONNECTIONS = 256
 GROWTH = 1.1
 """What counts as not growing: rounds of one and the same server differ by as much."""
 DOES = (
-    f"The purchase of the scenarios above, {CONNECTIONS} connections: first rounds on fresh sales, then rounds on a "
-    f"sale in which {BEFORE_COUNT:,} other buyers hold a reservation each. All orders are in the database before a "
-    "round begins."
+    f"The purchase of the scenarios above, {CONNECTIONS} connections, on two servers with engines of their own, in "
+    f"turn: {ROUND:,} purchases of a fresh sale, and {ROUND:,} of a sale in which {BEFORE_COUNT:,} other buyers hold a "
+    "reservation each. All earlier orders are in the database before a round begins."
 )
 
 
 def run(*, folder: Path, cores: Cores, effort: Effort, binary: Path, advance: Callable[[str], None]) -> list[Outcome]:
-    """Raises BenchFailed when an order is missing or the books do not add up."""
+    """Two servers with engines of their own, in turn. Raises BenchFailed when an order is missing or the books do not
+    add up.
+    """
     advance("starting engines and servers")
-    with running(folder, cores, binary, []) as stage:
-        count = _warm_up(stage, effort, advance)
-
-        def fresh(number: int) -> list[Sample]:
-            advance(f"round {number}, a fresh sale")
-            return [_buy(stage, stage.shop.sell(FASTEST * 60)["id"], count, f"fresh-{number}-")]
-
-        before = [sample for (sample,) in quietest(effort.rounds, fresh)]
+    with running(folder / "empty", cores, binary, []) as empty, running(folder / "full", cores, binary, []) as full:
         advance("a million reservations")
-        sale = stage.shop.sell(BEFORE_COUNT + FASTEST * 60)["id"]
-        weight = _fill(stage, sale)
+        sale = full.shop.sell(BEFORE_COUNT + ROUND * (2 * effort.rounds + 1))["id"]
+        weight = _fill(full, sale)
 
-        def late(number: int) -> list[Sample]:
+        def play(number: int) -> list[Sample]:
+            advance(f"round {number}, a fresh sale")
+            before = _buy(empty, empty.shop.sell(2 * ROUND)["id"], number)
             advance(f"round {number}, after a million")
-            return [_buy(stage, sale, count, f"late-{number}-")]
+            return [before, _buy(full, sale, number)]
 
-        after = [sample for (sample,) in quietest(effort.rounds, late)]
+        play(0)
+        rounds = quietest(effort.rounds, play)
+    before, after = ([each[place] for each in rounds] for place in (0, 1))
     return [outcome(before, after, weight)]
 
 
@@ -68,17 +67,11 @@ def outcome(before: list[Sample], after: list[Sample], weight: float) -> Outcome
 
 def steps(effort: Effort) -> int:
     """How often ``run`` calls ``advance`` on a quiet machine."""
-    return 3 + 2 * effort.rounds
+    return 4 + 2 * effort.rounds
 
 
-def _warm_up(stage: Scaled, effort: Effort, advance: Callable[[str], None]) -> int:
-    advance("warming up")
-    sample = _buy(stage, stage.shop.sell(WARM_UP)["id"], WARM_UP, "warm-")
-    return max(WARM_UP, round(sample.rate * effort.seconds))
-
-
-def _buy(stage: Scaled, sale: str, count: int, prefix: str) -> Sample:
-    return stage.ours(stage.shop.purchases(sale, count, connections=CONNECTIONS, prefix=prefix))
+def _buy(stage: Scaled, sale: str, number: int) -> Sample:
+    return stage.ours(stage.shop.purchases(sale, ROUND, connections=CONNECTIONS, prefix=f"growth-{number}-"))
 
 
 def _fill(stage: Scaled, sale: str) -> float:

@@ -14,7 +14,7 @@ from bench.failures import BenchFailed
 from bench.figures import Sample
 from bench.machine import Cores
 from bench.outcome import OURS
-from bench.peers.shops import CLIENTS, Site
+from bench.peers.shops import CLIENTS, Site, prefix
 from bench.servers import Server, started, wait_for
 from bench.shops import Purchases, Shop
 
@@ -99,7 +99,13 @@ class Scaled:
 
     def _await_orders(self, sale: str, orders: int, new: int) -> None:
         patience = 30 + new / SLOWEST_RECORDING
-        if not wait_for(lambda: self.database.count("orders", _of(sale)) >= orders, patience=patience, pause=0.1):
+        waiting = f"{prefix(sale)}unrecorded"
+
+        def recorded() -> bool:
+            # To count in the database is work for it: only once Redis says that nothing waits.
+            return int(self.redis.ask.get(waiting) or 0) == 0 and self.database.count("orders", _of(sale)) >= orders
+
+        if not wait_for(recorded, patience=patience, pause=0.05):
             raise BenchFailed(f"the database did not have all {orders} orders of the sale after {patience:.0f} s")
 
     def _await_books(self, sale: str, orders: int) -> None:
@@ -119,6 +125,7 @@ def running(
 ) -> Iterator[Scaled]:
     """Starts the engines, our server, and a peer for each name in ``clients``. ``redis`` are settings of both Redis."""
     secret = secrets.token_hex(32)
+    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         ours = stack.enter_context(redis_server(folder / "redis", core=cores.load, **redis))
         theirs = stack.enter_context(redis_server(folder / "peers-redis", core=cores.load, **redis))
