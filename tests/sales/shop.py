@@ -83,9 +83,12 @@ class Shop:
     async def open(self) -> None:
         await self.database.connect()
         await self.database.create_all()
-        await self.ledger.start()
+        await self._start()
         product = await self.service.add_product(ProductDraft("Tea", "", (), 500))
         self.product_id = product.id
+
+    async def _start(self) -> None:
+        await self.ledger.start()
 
     async def restart(self) -> None:
         """As after a crash: memory is gone, the database is not."""
@@ -126,7 +129,7 @@ class Shop:
         audit = await self.service.audit(sale.sale.id)
         assert audit.differences == ()
         assert audit.tally.initial == audit.tally.remaining + audit.tally.reserved + audit.tally.sold
-        assert self.service.sale(sale.sale.id).remaining == audit.tally.remaining
+        assert (await self.service.sale(sale.sale.id)).remaining == audit.tally.remaining
         assert await reconcile(self.database, clock=self.clock) == []
         return audit.tally
 

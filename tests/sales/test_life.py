@@ -20,6 +20,12 @@ DEADLINE_SECONDS = 10
 TABLES = ("products", "sales", "orders", "payments", "stock_ledger")
 
 
+@pytest.fixture
+def keeper():
+    """The memory, the faults and the tables of the ledger in SQL."""
+    return "sql"
+
+
 async def until(condition):
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not await condition():

@@ -355,6 +355,7 @@ async def test_without_the_sandbox_nobody_can_mark_an_order_paid(shop):
         assert answer.status == 404
 
 
+@pytest.mark.parametrize("keeper", ["sql"])
 async def test_a_failing_database_is_a_503_with_the_time_to_come_back(client, shop):
     sale = await opened(client, shop)
     shop.database.fault = "before-commit"
