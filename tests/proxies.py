@@ -30,6 +30,7 @@ class Link:
         self._proxy = proxy
         self.client = client
         self.server = server
+        self.ended: set[str] = set()
 
     def writer(self, way: str) -> asyncio.StreamWriter:
         return self.server if way == UP else self.client
@@ -51,7 +52,7 @@ class Link:
         while data := await reader.read(_CHUNK):
             if self._proxy.delays[way]:
                 await asyncio.sleep(self._proxy.delays[way])
-            if way in self._proxy.swallowed:
+            if way in self._proxy.swallowed or way in self.ended:
                 self._proxy.lost[way] += len(data)
                 continue
             self._proxy.carried[way] += len(data)
@@ -63,8 +64,14 @@ class Link:
                 self.client.close()
                 self.server.close()
                 return
-        if way not in self._proxy.swallowed and writer.can_write_eof():
-            writer.write_eof()
+        if way not in self._proxy.swallowed:
+            self.end(way)
+
+    def end(self, way: str) -> None:
+        """Tells the receiver that no more comes that way; what its sender says from then on is lost."""
+        self.ended.add(way)
+        if self.writer(way).can_write_eof():
+            self.writer(way).write_eof()
 
 
 class Proxy:
@@ -141,7 +148,7 @@ class Proxy:
 
     def half_close(self, way: str) -> None:
         """Tells the receiver of every connection that no more comes that way; the other way goes on."""
-        self._do(lambda: [link.writer(way).write_eof() for link in self._links])
+        self._do(lambda: [link.end(way) for link in self._links])
 
     @property
     def connections(self) -> int:

@@ -116,7 +116,7 @@ def shop_of(
         **_CALM,
         "TEAHOUSE_SECRET_KEY": secrets.token_hex(32),
         "TEAHOUSE_DATABASE__URL": (database_url or database.url("{name}")).replace("{name}", name),
-        **settings,
+        **{key: value.replace("{name}", name) for key, value in settings.items()},
     }
     urls = redis_urls or [redis.url] * nodes
     with ExitStack() as stack:

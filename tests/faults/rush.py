@@ -177,7 +177,8 @@ async def rush(shop: Shop, *, buyers: int = 12, pays: bool = False, **terms: Any
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client_of(node)) for node in shop.nodes]
         boss = await log_in_boss(clients[0])
-        sale = await put_on_sale(boss, **{"stock": 1_000_000, "perBuyerLimit": 1_000_000, **terms})
+        stock = terms.setdefault("stock", 1_000_000)
+        sale = await put_on_sale(boss, **{"perBuyerLimit": stock, **terms})
         crowd = Rush(shop, clients, boss, sale)
         crowd.also_pays = pays
         crowd.buyers = [await log_in(clients[number % len(clients)]) for number in range(buyers)]
