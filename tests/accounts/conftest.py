@@ -15,9 +15,9 @@ from teahouse.web import App, TestClient
 from teahouse.wechat.sandbox import SandboxWechat
 from teahouse.wechat.sandbox_codes_sql import SandboxCodesSql
 from tests.clocks import ManualClock
-from tests.redis_fixtures import redis_session, redis_shared
+from tests.redis_fixtures import redis_alone, redis_session, redis_shared
 
-__all__ = ["redis_session", "redis_shared"]
+__all__ = ["redis_alone", "redis_session", "redis_shared"]
 
 SECRET = Secret("the first secret key of the tests, long enough")
 # Hashes that cost next to nothing.

@@ -90,6 +90,10 @@ async def heard_again(node: Node) -> bool:
     return node.feed.current
 
 
+async def heard_after_a_loss(node: Node) -> bool:
+    return node.feed.losses > 0 and node.feed.current and node.redis.connected
+
+
 async def test_a_session_ended_on_one_node_is_refused_on_the_others_within_a_second(near, far):
     tokens, other = await near.log_in(), await near.log_in()
     assert await far.use(tokens)
@@ -263,6 +267,25 @@ async def test_an_end_whose_telling_was_lost_is_told_when_the_session_is_met_aga
                 await near.log_in("login")
         await within(1, lambda tokens=tokens: refused(far, tokens))
         assert session not in server.cli("ZRANGE", index(tokens.user.id), 0, -1) or meet == "refresh"
+
+
+async def test_a_redis_that_lost_its_last_moment_does_not_bring_an_ended_session_back(database, redis_alone):
+    async with node_on(redis_alone.url, database) as near, node_on(redis_alone.url, database) as far:
+        tokens, other = await near.log_in(), await near.log_in()
+        session = await far.use(tokens)
+        assert await near.log_out(tokens)
+        await within(1, lambda: refused(far, tokens))
+        # As it was before the logout, after a crash or when a replica takes over that had not heard of it.
+        redis_alone.cli("HDEL", key(session), "ended_at")
+        redis_alone.cli("DEL", ENDED)
+        redis_alone.kill()
+        redis_alone.start()
+        for node in (near, far):
+            await within(10, lambda node=node: heard_after_a_loss(node))
+        with pytest.raises(SessionEnded):
+            await far.accounts.sessions.refresh(tokens.refresh)
+        assert redis_alone.cli("ZRANGE", ENDED, 0, -1) == [session]
+        assert await far.accounts.sessions.refresh(other.refresh)
 
 
 # --- keys that sign ---------------------------------------------------------------------------------------------------

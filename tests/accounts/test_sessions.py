@@ -304,7 +304,6 @@ async def test_a_flush_that_broke_is_a_fault_and_not_a_problem(accounts, monkeyp
 async def test_a_deleted_account_ends_with_the_next_refresh(accounts, database):
     tokens = await log_in(accounts)
     async with database.transaction() as connection:
-        await connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         await connection.execute(delete(sessions))
         await connection.execute(delete(wechat_identities))
         await connection.execute(delete(users))

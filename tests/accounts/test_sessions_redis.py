@@ -10,6 +10,7 @@ import pytest
 
 from teahouse.accounts import session_scripts_redis as scripts
 from teahouse.accounts.refresh_tokens import RefreshToken
+from teahouse.accounts.session_store import Ending
 from teahouse.accounts.sessions_redis import SessionsRedis
 from teahouse.problems import OutcomeUnknown, Overloaded, RedisUnavailable, SessionEnded
 from teahouse.settings import AccountsSettings
@@ -203,6 +204,21 @@ async def test_a_change_in_between_is_seen_before_the_token_is_judged_again(node
     (answer,) = await store(node).exchange([RefreshToken.read(tokens.refresh)], decide)
     assert isinstance(answer, SessionEnded)
     assert judged == [None, 7]
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_logout_that_is_broken_off_is_finished_by_the_next_one(node, server, turns):
+    tokens = await node.log_in()
+    leaving = asyncio.create_task(store(node).end([Ending(tokens.user.id, id_of(tokens))], 7))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    await node.accounts.sessions.end(tokens.user.id, id_of(tokens))
+    assert server.cli("ZRANGE", "teahouse:ended-sessions", 0, -1) == [id_of(tokens)]
+    assert server.cli("EXISTS", f"teahouse:sessions:{tokens.user.id}") == 0
+    with pytest.raises(SessionEnded):
+        await node.accounts.sessions.refresh(tokens.refresh)
 
 
 @pytest.mark.parametrize("lost", range(60, 2000, 120))

@@ -37,10 +37,10 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """)
 
-# ARGV: whose, the moment, life in ms. 0: no such session of theirs; 1: it had ended before; 2: it ends now.
+# ARGV: whose (empty: anybody's), the moment, life in ms. 0: no such session; 1: it had ended before; 2: it ends now.
 END = Script("""
 local kept = redis.call('HMGET', KEYS[1], 'user_id', 'ended_at')
-if kept[1] ~= ARGV[1] then return 0 end
+if not kept[1] or (ARGV[1] ~= '' and kept[1] ~= ARGV[1]) then return 0 end
 if kept[2] then return 1 end
 redis.call('HSET', KEYS[1], 'ended_at', ARGV[2])
 redis.call('HINCRBY', KEYS[1], 'version', 1)

@@ -86,6 +86,10 @@ class SessionStore(Protocol):
         """Ends sessions; for each ending the ids of those that were still going on."""
         ...
 
+    async def end_again(self, session_ids: Sequence[str], now: int) -> None:
+        """Ends what this node knows to have ended, where the store has forgotten it: Redis may lose its last moment."""
+        ...
+
     async def live(self, user_id: str, *, now: int, idle: int) -> list[Session]:
         """The user's sessions that go on, newest first."""
         ...

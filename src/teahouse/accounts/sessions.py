@@ -144,11 +144,18 @@ class Sessions:
         return [self._with_activity(session) for session in stored]
 
     async def restore(self) -> None:
-        """At start, and after not having heard: sessions that ended while their access tokens are still good."""
+        """At start, and after not having heard: sessions that ended while their access tokens are still good.
+
+        What this node knows of and the store does not, the store is told: it may have lost its last moment.
+        """
         now = self._clock.now_ms()
-        ended = await self._store.ended_since(now - self._access_seconds * 1000, now)
+        since = now - self._access_seconds * 1000
+        ended = await self._store.ended_since(since, now)
         known = self._revocations.ended
+        lost = [each for each, at in known.items() if at * 1000 > since and each not in ended]
         self._revocations.restore({each: at / 1000 for each, at in ended.items() if each not in known})
+        if lost:
+            await self._store.end_again(lost, now)
 
     def heard(self, session_id: str) -> None:
         """Another node says that the session has ended."""

@@ -88,6 +88,13 @@ class SessionsRedis:
             for _, ids in asked
         ]
 
+    async def end_again(self, session_ids: Sequence[str], now: int) -> None:
+        """See ``SessionStore``. The user's index forgets them when they are met again."""
+        rest = iter(session_ids)
+        while some := list(islice(rest, _CHUNK)):
+            states = await self._ended([("", each) for each in some], now)
+            await self._announce({each for each, state in zip(some, states, strict=True) if state == _ENDS_NOW})
+
     async def live(self, user_id: str, *, now: int, idle: int) -> list[Session]:
         """See ``SessionStore``."""
         ids = (await self._indexed({user_id}))[user_id]
@@ -212,10 +219,7 @@ class SessionsRedis:
 
     async def _end(self, sessions: Sequence[tuple[str, str]], now: int) -> list[int]:
         """Ends sessions, given as user and id; what each of them was before, as END says it."""
-        calls = (
-            self._redis.run(scripts.END, [scripts.key(each)], [user_id, now, self._keep]) for user_id, each in sessions
-        )
-        states = await asyncio.gather(*calls, return_exceptions=True)
+        states = await self._ended(sessions, now)
         over = [one for one, state in zip(sessions, states, strict=True) if not isinstance(state, BaseException)]
         ended = {one[1] for one, state in zip(sessions, states, strict=True) if _is_over(state)}
         await self._announce(ended)
@@ -226,6 +230,13 @@ class SessionsRedis:
                 raise state
             known.append(state)
         return known
+
+    async def _ended(self, sessions: Sequence[tuple[str, str]], now: int) -> list[int | BaseException]:
+        calls = (
+            self._redis.run(scripts.END, [scripts.key(each)], [user_id, now, self._keep]) for user_id, each in sessions
+        )
+        states: list[int | BaseException] = await asyncio.gather(*calls, return_exceptions=True)
+        return states
 
     async def _announce(self, session_ids: Collection[str]) -> None:
         if session_ids:

@@ -73,6 +73,15 @@ class SessionsSql:
             await end_sessions(connection, [session_id for ids in ended for session_id in ids], now)
         return ended
 
+    async def end_again(self, session_ids: Sequence[str], now: int) -> None:
+        """See ``SessionStore``."""
+        for start in range(0, len(session_ids), _CHUNK):
+            some = sessions.c.id.in_(session_ids[start : start + _CHUNK])
+            async with self._database.transaction() as connection:
+                await connection.execute(
+                    update(sessions).where(some, sessions.c.ended_at.is_(None)).values(ended_at=now)
+                )
+
     async def live(self, user_id: str, *, now: int, idle: int) -> list[Session]:
         """See ``SessionStore``."""
         query = (
