@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -40,19 +41,49 @@ def server(request: pytest.FixtureRequest) -> DatabaseServer:
 
 @pytest.fixture
 def server_url(server: DatabaseServer) -> Iterator[str]:
-    """A new database on a server."""
-    name = server.new_database()
-    yield server.url(name)
-    server.sql(f"DROP DATABASE {name}")
+    """A database on a server, without a row in it."""
+    with _lent(server) as url:
+        yield url
+
+
+@pytest.fixture
+def new_server_url(server: DatabaseServer) -> Iterator[str]:
+    """A database on a server, without a table in it."""
+    with _new(server) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "mariadb", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A new database on each engine in turn."""
+    """A database on each engine in turn, without a row in it."""
+    with _on(request, tmp_path, _lent) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "postgres"])
+def new_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database on each engine in turn, without a table in it."""
+    with _on(request, tmp_path, _new) as url:
+        yield url
+
+
+def _on(
+    request: pytest.FixtureRequest, folder: Path, how: Callable[[DatabaseServer], AbstractContextManager[str]]
+) -> AbstractContextManager[str]:
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/tea.db"
-        return
-    server: DatabaseServer = request.getfixturevalue(f"{request.param}_session")
+        return nullcontext(f"sqlite:///{folder}/tea.db")
+    return how(request.getfixturevalue(f"{request.param}_session"))
+
+
+@contextmanager
+def _lent(server: DatabaseServer) -> Iterator[str]:
+    name = server.lend()
+    yield server.url(name)
+    server.take_back(name)
+
+
+@contextmanager
+def _new(server: DatabaseServer) -> Iterator[str]:
     name = server.new_database()
     yield server.url(name)
     server.sql(f"DROP DATABASE {name}")

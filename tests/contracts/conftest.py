@@ -14,12 +14,12 @@ from teahouse.wechat.sandbox import SandboxWechat
 from teahouse.wechat.sandbox_codes_sql import SandboxCodesSql
 from tests.accounts.conftest import CHEAP, SECRET, accounts_on
 from tests.clocks import ManualClock
-from tests.database_fixtures import database_url, mariadb_session, postgres_session
+from tests.database_fixtures import database_url, mariadb_session, new_database_url, postgres_session
 from tests.engines.cups import cups
 from tests.redis_fixtures import redis_session, redis_shared
 from tests.sales.shop import Shop, opened_shop
 
-__all__ = ["database_url", "mariadb_session", "postgres_session", "redis_session", "redis_shared"]
+__all__ = ["database_url", "mariadb_session", "new_database_url", "postgres_session", "redis_session", "redis_shared"]
 
 
 @pytest.fixture

@@ -152,8 +152,8 @@ async def test_after_closing_a_write_is_refused(database):
         await pour(database, 1)
 
 
-async def test_migrations_make_every_table_that_is_declared(database_url):
-    database = Database(database_url)
+async def test_migrations_make_every_table_that_is_declared(new_database_url):
+    database = Database(new_database_url)
     await database.connect()
     assert await migrations.current(database) is None
     assert await migrations.upgrade(database)
@@ -165,8 +165,8 @@ async def test_migrations_make_every_table_that_is_declared(database_url):
     await database.aclose()
 
 
-async def test_nodes_that_start_at_once_migrate_once(database_url):
-    nodes = [Database(database_url) for _ in range(2 if database_url.startswith("sqlite") else 4)]
+async def test_nodes_that_start_at_once_migrate_once(new_database_url):
+    nodes = [Database(new_database_url) for _ in range(2 if new_database_url.startswith("sqlite") else 4)]
     for node in nodes:
         await node.connect()
     await asyncio.gather(*(migrations.upgrade(node) for node in nodes))

@@ -23,8 +23,8 @@ class Died(Exception):
 
 
 @pytest.fixture
-async def database(server_url):
-    database = Database(server_url)
+async def database(new_server_url):
+    database = Database(new_server_url)
     await database.connect()
     yield database
     await database.aclose()
@@ -46,8 +46,8 @@ async def test_the_migrations_make_the_tables_that_the_code_declares(database):
     assert await differences(database) == []
 
 
-async def test_a_migration_that_died_after_any_step_goes_on_where_it_ended(server_url):
-    database, deaths, seen = Database(server_url), 0, 0
+async def test_a_migration_that_died_after_any_step_goes_on_where_it_ended(new_server_url):
+    database, deaths, seen = Database(new_server_url), 0, 0
 
     def die(_connection, _cursor, statement, *_rest):
         nonlocal seen
@@ -79,8 +79,8 @@ async def test_a_migration_that_died_after_any_step_goes_on_where_it_ended(serve
     await database.aclose()
 
 
-async def test_a_node_waits_while_another_one_migrates(server_url, database):
-    other = Database(server_url)
+async def test_a_node_waits_while_another_one_migrates(new_server_url, database):
+    other = Database(new_server_url)
     await other.connect()
     async with other.migrating() as connection:
         waiting = asyncio.create_task(migrations.upgrade(database))
@@ -92,9 +92,9 @@ async def test_a_node_waits_while_another_one_migrates(server_url, database):
     await other.aclose()
 
 
-async def test_a_node_that_waits_for_another_too_long_says_so(server_url, database, monkeypatch):
+async def test_a_node_that_waits_for_another_too_long_says_so(new_server_url, database, monkeypatch):
     monkeypatch.setattr(sql_locks, "_WAIT_SECONDS", 0.3)
-    other = Database(server_url)
+    other = Database(new_server_url)
     await other.connect()
     async with other.migrating():
         with pytest.raises(DatabaseUnavailable, match="schema"):
@@ -102,7 +102,7 @@ async def test_a_node_that_waits_for_another_too_long_says_so(server_url, databa
     await other.aclose()
 
 
-async def test_the_lock_of_a_migration_that_failed_is_free_again(server_url, database):
+async def test_the_lock_of_a_migration_that_failed_is_free_again(new_server_url, database):
     async def fail() -> None:
         async with database.migrating():
             raise Died
@@ -113,8 +113,8 @@ async def test_the_lock_of_a_migration_that_failed_is_free_again(server_url, dat
     assert await migrations.upgrade(database)
 
 
-async def test_a_migration_may_take_longer_than_a_statement_may(server_url):
-    database = Database(server_url, timeout_seconds=0.5)
+async def test_a_migration_may_take_longer_than_a_statement_may(new_server_url):
+    database = Database(new_server_url, timeout_seconds=0.5)
     await database.connect()
     nap = "SELECT sleep(1.2)" if database.dialect == "mysql" else "SELECT pg_sleep(1.2)"
     async with database.migrating() as connection:

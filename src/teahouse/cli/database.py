@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from teahouse import datadir, migrations
 from teahouse.engines.sql import Database, database_on
@@ -22,10 +22,14 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
 
 
 async def up_to_date(database: Database, settings: Settings) -> tuple[str | None, str]:
-    """Brings the schema up to date, never under a running server; returns the revision before and the one now."""
+    """Brings the schema up to date; returns the revision before and the one now.
+
+    Never under a server that runs on the same file. A database server has locks of its own for that, and its nodes are
+    replaced one by one.
+    """
     before, head = await migrations.current(database), migrations.head()
     if before != head:
-        with datadir.locked(settings.data_dir):
+        with datadir.locked(settings.data_dir) if database.dialect == "sqlite" else nullcontext():
             await migrations.upgrade(database)
     return before, head
 
