@@ -28,6 +28,7 @@ type options struct {
 	pool       int
 	tokenCache int
 	flushDelay time.Duration
+	record     string
 	fill       int
 	sale       string
 }
@@ -42,6 +43,7 @@ func main() {
 	flag.IntVar(&given.pool, "pool", 256, "go-redis: connections in the pool")
 	flag.IntVar(&given.tokenCache, "token-cache", 4096, "verified tokens to remember in a generation; 0: verify every time")
 	flag.DurationVar(&given.flushDelay, "flush-delay", 0, "how long a pipeline may gather after it was sent (0: as the client does)")
+	flag.StringVar(&given.record, "record", "", "data source name of the MySQL database that orders are recorded in (empty: none are)")
 	flag.IntVar(&given.fill, "fill", 0, "instead of serving: reserve one unit for each of so many new buyers of -sale")
 	flag.StringVar(&given.sale, "sale", "", "the sale for -fill")
 	flag.Parse()
@@ -81,6 +83,15 @@ func run(given options) error {
 		return err
 	}
 	install(router, tokens, newShop(redis))
+	if given.record != "" {
+		recorder, err := newRecorder(given.redis, given.record)
+		if err != nil {
+			return err
+		}
+		until, stop := context.WithCancel(context.Background())
+		defer stop()
+		go recorder.run(until)
+	}
 	return serve(router, given.addr)
 }
 

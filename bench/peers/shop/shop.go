@@ -19,7 +19,7 @@ func prefix(sale string) string { return "teahouse:{" + shard(sale) + "}:" }
 
 func shard(sale string) string { return sale[max(0, len(sale)-1):] }
 
-// There is no recorder here that would take orders out of the log, so their number is no reason to refuse.
+// Without a recorder nothing takes orders out of the log, so their number is no reason to refuse.
 const mostUnrecorded = "1000000000"
 
 // replyHead is how much a reply says before the purchases: the word, the moment, seq, remaining, orders ever placed.
