@@ -94,6 +94,7 @@ class SessionsRedis:
         while some := list(islice(rest, _CHUNK)):
             states = await self._ended([("", each) for each in some], now)
             await self._announce({each for each, state in zip(some, states, strict=True) if state == _ENDS_NOW})
+            _known(states)
 
     async def live(self, user_id: str, *, now: int, idle: int) -> list[Session]:
         """See ``SessionStore``."""
@@ -224,12 +225,7 @@ class SessionsRedis:
         ended = {one[1] for one, state in zip(sessions, states, strict=True) if _is_over(state)}
         await self._announce(ended)
         await asyncio.gather(*(self._redis.ask("ZREM", scripts.index(user_id), each) for user_id, each in over))
-        known: list[int] = []
-        for state in states:
-            if isinstance(state, BaseException):
-                raise state
-            known.append(state)
-        return known
+        return _known(states)
 
     async def _ended(self, sessions: Sequence[tuple[str, str]], now: int) -> list[int | BaseException]:
         calls = (
@@ -265,6 +261,16 @@ class SessionsRedis:
 
 def _is_over(state: int | BaseException) -> bool:
     return not isinstance(state, BaseException) and state != _NOBODYS
+
+
+def _known(states: Sequence[int | BaseException]) -> list[int]:
+    """What each session was; raises where that is not known."""
+    known: list[int] = []
+    for state in states:
+        if isinstance(state, BaseException):
+            raise state
+        known.append(state)
+    return known
 
 
 def _anew(problem: Problem) -> Problem:
