@@ -70,8 +70,8 @@ class MariaDB(Engine):
         return done.stdout.strip()
 
     def count(self, table: str, where: str) -> int:
-        """How many rows of a table fulfil a condition."""
-        return int(self.query(f"SELECT COUNT(*) FROM {DATABASE}.{table} WHERE {where}"))
+        """How many rows of a table, named with its database, fulfil a condition."""
+        return int(self.query(f"SELECT COUNT(*) FROM {table} WHERE {where}"))
 
 
 @contextmanager

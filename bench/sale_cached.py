@@ -25,7 +25,7 @@ def run(*, folder: Path, cores: Cores, effort: Effort, binary: Path, advance: Ca
     advance("starting engines and servers")
     with running(folder, cores, binary, [PEER]) as stage:
         sale = stage.shop.sell(1_000)
-        stage.site.stock(sale)
+        stage.stock(stage.peers[0], sale)
         path = f"/v1/sales/{sale['id']}"
         questions = (
             Question("the sale", "GET", path),

@@ -16,34 +16,46 @@ LUA = Path(__file__).resolve().parents[2] / "src" / "teahouse" / "sales" / "lua"
 GO_REDIS = "Gin + go-redis"
 AUTOPIPELINE = "Gin + go-redis, autopipeline"
 RUEIDIS = "Gin + rueidis"
-GO_REDIS_CLIENT = "go-redis"
-CLIENTS = {GO_REDIS: GO_REDIS_CLIENT, AUTOPIPELINE: "go-redis-autopipeline", RUEIDIS: "rueidis"}
+RECORDING = "Gin + rueidis, recording"
+CLIENTS = {
+    GO_REDIS: "go-redis",
+    AUTOPIPELINE: "go-redis-autopipeline",
+    RUEIDIS: "rueidis",
+    RECORDING: "rueidis",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What every shop of a run shares: the program, the stock script, the Redis server and the key of the tokens."""
+    """What shops share: the program, the stock script, a Redis server and the key of the tokens.
+
+    ``record``: the data source name of the database in which ``RECORDING`` records.
+    """
 
     binary: Path
     redis: Redis
     secret: str
     folder: Path
+    record: str = ""
 
-    def plan(self, name: str, client: str) -> Plan:
+    def plan(self, name: str) -> Plan:
         """One shop, with its access log in a file."""
         port, stem = free_port(), file_name(name)
         log = self.folder / f"{stem}-access.log"
         log.touch()
-        command = [*self.command(client, self.redis), "-addr", f"127.0.0.1:{port}", "-access-log", str(log)]
+        command = [*self.command(name, self.redis), "-addr", f"127.0.0.1:{port}", "-access-log", str(log)]
+        if name == RECORDING:
+            command += ["-record", self.record]
         return Plan(
             name, command, port, "/healthz", self.folder / f"{stem}-output.log", log, {"SHOP_SECRET_KEY": self.secret}
         )
 
-    def command(self, client: str, redis: Redis) -> list[str]:
+    def command(self, name: str, redis: Redis) -> list[str]:
         """The program with its client, a Redis and the stock script, which is Teahouse's own."""
         script = self.folder / "reserve.lua"
         script.write_text(source("reserve"))
-        return [str(self.binary), "-client", client, "-redis", f"127.0.0.1:{redis.port}", "-script", str(script)]
+        given = ["-client", CLIENTS[name], "-redis", f"127.0.0.1:{redis.port}", "-script", str(script)]
+        return [str(self.binary), *given]
 
     def stock(self, sale: Mapping[str, Any]) -> None:
         """Empties Redis and opens the sale there, on the terms that Teahouse answered with."""
@@ -56,7 +68,7 @@ class Site:
 
     def fill(self, sale: str, count: int, redis: Redis, core: int) -> None:
         """Reserves one unit of the sale, in any Redis that has it, for each of ``count`` new buyers."""
-        command = [*self.command(GO_REDIS_CLIENT, redis), "-sale", sale, "-fill", str(count)]
+        command = [*self.command(GO_REDIS, redis), "-sale", sale, "-fill", str(count)]
         done = subprocess.run(pinned(core, command), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BenchFailed(f"the sale could not be filled: {done.stderr.strip()}")

@@ -37,10 +37,10 @@ def test_redis_keeps_a_file_on_disk_and_can_be_weighed(tmp_path: Path):
 def test_mariadb_has_an_empty_database_for_the_server(tmp_path: Path):
     with mariadb_server(tmp_path / "mariadb", core=CORES[-1]) as database:
         database.query("CREATE TABLE teahouse.cups (size INT); INSERT INTO teahouse.cups VALUES (1), (2), (2)")
-        assert database.count("cups", "size = 2") == 2
+        assert database.count("teahouse.cups", "size = 2") == 2
         assert database.url == f"mysql://teahouse@127.0.0.1:{database.port}/teahouse"
         with pytest.raises(BenchFailed, match="saucers"):
-            database.count("saucers", "1")
+            database.count("teahouse.saucers", "1")
         process = database.process
     assert process.poll() is not None
 

@@ -8,7 +8,7 @@ from bench import growth, purchases_redis
 from bench.figures import Sample
 from bench.outcome import OURS
 from bench.peers import SHOP
-from bench.peers.shops import AUTOPIPELINE, CLIENTS, GO_REDIS, LUA, RUEIDIS, prefix, source, terms
+from bench.peers.shops import AUTOPIPELINE, CLIENTS, GO_REDIS, LUA, RECORDING, RUEIDIS, prefix, source, terms
 from bench.purchases_redis import SETTINGS, facts, targets
 from bench.sameness_shop import SALE_LIMIT, shop_questions
 from bench.scaled import REDIS, Recorded
@@ -109,11 +109,14 @@ def test_a_target_that_is_just_missed_is_missed():
 
 
 def test_peak_shaving_is_told_as_two_rates_and_a_time():
-    books, shaving, cost = facts([RECORDED, replace(RECORDED, behind_seconds=3.0), RECORDED])
+    books, shaving, peers = facts(
+        {OURS: [RECORDED, replace(RECORDED, behind_seconds=3.0), RECORDED], RECORDING: [RECORDED]}
+    )
     assert "300,000 accepted purchases" in books
+    assert peers.startswith(RECORDING)
     assert "sold at 50,000/s, recorded at 10,000/s" in shaving
     assert "8.0 s after the last answer (median; 3.0 to 8.0 s)" in shaving
-    assert "40.0 µs of CPU in the server, 10.0 µs in Redis and 15.0 µs in MariaDB" in cost
+    assert "40.0 µs of CPU in the server, 10.0 µs in Redis and 15.0 µs in MariaDB" in shaving
 
 
 @pytest.mark.parametrize(("factor", "reached"), [(1.05, True), (1.2, False)])
