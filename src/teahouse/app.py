@@ -140,6 +140,7 @@ class Teahouse(App):
             feed,
             archive,
             recording=bulk,
+            data_dir=settings.data_dir,
             clock=clock,
             worker=secrets.token_hex(8),
             max_waiting=settings.sales.max_waiting,

@@ -74,7 +74,7 @@ async def _with_redis(
     await redis.connect()
     try:
         return await reconcile_with_redis(
-            redis, database, clock=Clock(), sale_id=sale, repair=repair or to_sql, to_sql=to_sql
+            redis, database, settings.data_dir, clock=Clock(), sale_id=sale, repair=repair or to_sql, to_sql=to_sql
         )
     finally:
         await redis.aclose()

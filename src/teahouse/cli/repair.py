@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 
 from teahouse.clock import Clock
 from teahouse.engines.redis import Redis
@@ -14,6 +15,8 @@ from teahouse.problems import RedisUnavailable
 from teahouse.sales.archive import Archive
 from teahouse.sales.archive_sql import SqlArchive
 from teahouse.sales.backlog_redis import RedisBacklog
+from teahouse.sales.keys_redis import orders_key, shard_of
+from teahouse.sales.receipts import keep_told, missing_of, read_lost, receipts_in
 from teahouse.sales.reconciliation import Difference, DifferenceKind
 from teahouse.sales.reconciliation_redis import Reconciliation
 from teahouse.sales.reconciliation_sql import reconcile
@@ -28,7 +31,14 @@ _RESTORED: Sequence[DifferenceKind] = ("redis-lost", "redis-differs", "log-incom
 
 
 async def reconcile_with_redis(
-    redis: Redis, database: Database, *, clock: Clock, sale_id: str | None, repair: bool, to_sql: bool
+    redis: Redis,
+    database: Database,
+    data_dir: Path,
+    *,
+    clock: Clock,
+    sale_id: str | None,
+    repair: bool,
+    to_sql: bool,
 ) -> list[Difference]:
     """Every difference, of all sales or of one; servers may run.
 
@@ -52,12 +62,32 @@ async def reconcile_with_redis(
             differences = [each.mended() if each.kind in _RESTORED else each for each in differences]
         found += differences
     found += await books.set_aside()
+    found += await _promised(redis, archive, data_dir, repair=repair)
     if repair:
         # SQL follows what was restored.
         await _drain(redis, scripts, archive, clock)
     if to_sql:
         await archive.hand_over("sql")
     return found
+
+
+async def _promised(redis: Redis, archive: Archive, data_dir: Path, *, repair: bool) -> list[Difference]:
+    """The orders that this node's buyers were told of, and that nobody knows any more.
+
+    Receipts are looked at with ``repair`` only: until everything logged is recorded, not to be in SQL means nothing.
+    What is told then is put aside as told.
+    """
+    missing = await asyncio.to_thread(read_lost, data_dir)
+    if repair:
+        found = await missing_of(archive, receipts_in(data_dir))
+        rows = await asyncio.gather(*(redis.ask("HEXISTS", orders_key(shard_of(row.id)), row.id) for row in found))
+        missing += [row for row, here in zip(found, rows, strict=True) if not here]
+        await asyncio.to_thread(keep_told, data_dir, missing)
+    told = {row.id: row for row in missing}
+    return [
+        Difference("order-lost", row.id, row.quantity, f"promised to buyer {row.buyer_id} in sale {row.sale_id}")
+        for row in told.values()
+    ]
 
 
 async def _require_nobody(redis: Redis) -> None:

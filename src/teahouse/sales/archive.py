@@ -12,6 +12,9 @@ from teahouse.sales.reconciliation import Audit
 
 Keeper = Literal["sql", "redis"]
 
+# Counters that are brought back from the archive are ahead of any change that a worker may have seen of them.
+SEQ_LEAP = 1_000_000
+
 
 class OrderRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An order with its key, as ledger, log and archive hand it on. ``version`` rises by one with each change."""

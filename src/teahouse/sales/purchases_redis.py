@@ -28,6 +28,7 @@ from teahouse.problems import (
 from teahouse.sales import keys_redis as keys
 from teahouse.sales.archive import Archive, Archived, OrderRow
 from teahouse.sales.model import RESERVED, Reservation, Reserve
+from teahouse.sales.receipts import Receipts
 from teahouse.sales.rejoining_redis import Rejoining
 from teahouse.sales.scripts_redis import Scripts
 from teahouse.sales.shelf import Shelf, Shelves
@@ -68,6 +69,7 @@ class Purchases:
         self.recalls: Batcher[Reserve, OrderRow | None] = Batcher(self._recall, name="earlier purchases")
         self.shelves = Shelves()
         self.outcomes: Counter[str] = Counter()
+        self.receipts: Receipts | None = None
         self._redis = redis
         self._feed = feed
         self._scripts = scripts
@@ -136,7 +138,7 @@ class Purchases:
             return [_again(problem) for _ in asks]
         if reply is None:
             return [None] * len(asks)
-        return self._answers(shelf, asks, reservations, reply)
+        return self._answers(shelf, asks, reservations, arguments, reply)
 
     def _written(self, shelf: Shelf, asks: list[Reserve]) -> tuple[list[str], list[str | int]]:
         """A new order's id for each purchase, and the script's arguments."""
@@ -183,7 +185,9 @@ class Purchases:
         await self._archive.opened(found.sale.id)
         return True
 
-    def _answers(self, shelf: Shelf, asks: list[Reserve], ids: list[str], reply: list[Any]) -> list[Any]:
+    def _answers(
+        self, shelf: Shelf, asks: list[Reserve], ids: list[str], arguments: list[str | int], reply: list[Any]
+    ) -> list[Any]:
         _, now, seq, remaining, placed = reply[:_HEAD]
         shelf.heard(seq, remaining, placed)
         sale, outcomes = shelf.sale, self.outcomes
@@ -203,6 +207,11 @@ class Purchases:
             else:
                 answers.append(self._repeated(ask, told))
         outcomes[RESERVED] += made
+        if made and self.receipts is not None:
+            rest = f'"reserved",{now},{pay_before},{now},1]'
+            heads = arguments[2::3]
+            rows = [f"{head}{rest}" for head, told in zip(heads, reply[_HEAD:], strict=True) if told == 0]
+            self.receipts.note(sale.id, seq, rows)
         if _SOLD_OUT in reply[_HEAD:]:
             shelf.sold_out(self._clock.monotonic())
         if shelf.wants_buyers and not self._learning and self._feed.current:

@@ -26,6 +26,7 @@ DifferenceKind = Literal[
     "redis-differs",
     "log-incomplete",
     "set-aside",
+    "order-lost",
 ]
 
 

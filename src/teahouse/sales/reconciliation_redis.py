@@ -13,15 +13,13 @@ from teahouse.clock import Clock
 from teahouse.engines.redis import Redis
 from teahouse.problems import NotFound
 from teahouse.sales import keys_redis as keys
-from teahouse.sales.archive import Archive, Archived, Entry, OrderRow
+from teahouse.sales.archive import SEQ_LEAP, Archive, Archived, Entry, OrderRow
 from teahouse.sales.backlog_redis import entry_of
 from teahouse.sales.model import PAID, RESERVED, Tally
 from teahouse.sales.reconciliation import Audit, Difference
 from teahouse.sales.scripts_redis import ROWS_AT_ONCE, Scripts
 from teahouse.sales.stock import CLOSE_AFTER_MS
 
-# The counters brought back are beyond any change that a worker may have seen of them.
-SEQ_LEAP = 1_000_000
 _LOOKS = 10
 _LOOK_AGAIN_SECONDS = 0.05
 _ENTRIES_AT_ONCE = 500

@@ -17,6 +17,8 @@ from teahouse.sales.archive import Archive, Entry, Refused
 # Of one transaction; a single entry may hold more.
 ORDERS_AT_ONCE = 2000
 _IDLE_SECONDS = 0.05
+# A commit costs the database the same for one order as for a hundred: at most so many a second.
+_GATHER_SECONDS = 0.1
 _STANDBY_SECONDS = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
@@ -120,6 +122,7 @@ class Recorder:
         if not taken:
             await self._backlog.tidy()
             return _IDLE_SECONDS
+        gathering_until = asyncio.get_running_loop().time() + _GATHER_SECONDS
         for part in portions(taken):
             begun = asyncio.get_running_loop().time()
             await self._record(part)
@@ -128,7 +131,7 @@ class Recorder:
             if not await self._backlog.lead():
                 # What was taken is handed out again to whoever leads now.
                 return _STANDBY_SECONDS
-        return 0.0
+        return max(0.0, gathering_until - asyncio.get_running_loop().time())
 
     async def _record(self, part: Sequence[tuple[str, Entry]]) -> None:
         # What has begun is finished: a stop waits for one transaction.

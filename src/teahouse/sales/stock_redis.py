@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from teahouse.batching import Batcher
@@ -18,6 +19,7 @@ from teahouse.sales.backlog_redis import RedisBacklog
 from teahouse.sales.changes_redis import Changes
 from teahouse.sales.model import OnSale, Order, OrderEvent, Payment, Reservation, Sale
 from teahouse.sales.purchases_redis import Purchases
+from teahouse.sales.receipts import Receipts
 from teahouse.sales.reconciliation import Audit
 from teahouse.sales.reconciliation_redis import Reconciliation
 from teahouse.sales.recorder import Recorder
@@ -54,6 +56,7 @@ class RedisStockLedger:
         max_unrecorded: int = 1_000_000,
         recorded_per_second: int = 10_000,
         recording: Redis | None = None,
+        data_dir: Path | None = None,
     ) -> None:
         self._redis = redis
         self._archive = archive
@@ -92,13 +95,15 @@ class RedisStockLedger:
         self.cache: Cache[OnSale] = Cache(
             self.showing.read, name="sales", clock=clock, times=Times(seconds=SHOWN_SECONDS, negative_seconds=1.0)
         )
+        self.receipts = Receipts(data_dir, archive, worker=worker, clock=clock) if data_dir else None
+        self.purchases.receipts = self.receipts
         self._looking: asyncio.Task[None] | None = None
 
     @property
     def batchers(self) -> tuple[Batcher[Any, Any], ...]:
         """For /metrics."""
         bought = self.purchases
-        return bought.batcher, bought.lookups, bought.recalls, self.changes.batcher, self.cache.batcher
+        return bought.batcher, bought.lookups, bought.recalls, *self.changes.batchers, self.cache.batcher
 
     # --- life ---
 
@@ -111,6 +116,8 @@ class RedisStockLedger:
             looking(self._rejoining, _LOOK_SECONDS), name="look whether Redis restarted"
         )
         self.recorder.start()
+        if self.receipts is not None:
+            self.receipts.start()
 
     async def aclose(self) -> None:
         """Finishes what was accepted, and takes no more. What is logged another node records, or the next start."""
@@ -119,8 +126,10 @@ class RedisStockLedger:
             await asyncio.gather(self._looking, return_exceptions=True)
         await self.cache.aclose()
         await self.purchases.aclose()
-        await self.changes.batcher.aclose()
+        await self.changes.aclose()
         await self.recorder.aclose()
+        if self.receipts is not None:
+            await self.receipts.aclose()
 
     # --- verbs ---
 
