@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
 import time
 from collections.abc import Callable
@@ -47,6 +49,27 @@ async def test_while_the_database_is_away_redis_goes_on_selling_and_what_needs_s
         back = time.monotonic()
         await account(crowd)
         print(fault.__name__, "all in SQL after", time.monotonic() - back)
+
+
+async def test_while_payments_wait_for_a_silent_database_orders_are_cancelled_all_the_same(proxied: Proxied):
+    async with rush(proxied.shop, buyers=2) as crowd:
+        await crowd.sells(10)
+        orders = [json.loads(body)["orderId"] for (number, _), body in crowd.told.items() if number == 0][:4]
+        buyer = crowd.at(0, 0)
+        proxied.to_database.swallow()
+        paying = asyncio.create_task(buyer.post("/v1/sandbox/payments", json={"orderId": orders[0]}))
+        for order in orders[1:]:
+            begun = time.monotonic()
+            cancelled = await buyer.post(f"/v1/orders/{order}/cancel")
+            assert cancelled.status == 200, cancelled.body
+            assert time.monotonic() - begun < 2.0
+            crowd.became[order] = "cancelled"
+        assert not paying.done()
+        proxied.to_database.carry()
+        proxied.to_database.cut()
+        assert (await paying).status in (200, 503)
+        crowd.unsettled.add(orders[0])
+        await account(crowd)
 
 
 @pytest.mark.parametrize("way", [UP, DOWN])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,7 +30,7 @@ _write_row = msgspec.json.Encoder().encode
 
 
 _read_payment = msgspec.json.Decoder(PaymentRow).decode
-Change = Cancel | Settle
+Command = TypeVar("Command", Cancel, Settle)
 
 
 class Changes:
@@ -48,7 +48,9 @@ class Changes:
         outcomes: Counter[str],
         max_waiting: int,
     ) -> None:
-        self.batcher: Batcher[Change, Any] = Batcher(self._flush, name="changes of orders", max_waiting=max_waiting)
+        self.cancels: Batcher[Cancel, Any] = Batcher(self._flush_cancels, name="cancellations", max_waiting=max_waiting)
+        # Apart, as these ask SQL as well: while that is away, orders are cancelled all the same.
+        self.settles: Batcher[Settle, Any] = Batcher(self._flush_settles, name="payments", max_waiting=max_waiting)
         self.listeners: list[Callable[[OrderEvent], None]] = []
         self.outcomes = outcomes
         self.live = 0
@@ -59,14 +61,24 @@ class Changes:
         self._clock = clock
         self._timed = timed
 
+    @property
+    def batchers(self) -> tuple[Batcher[Any, Any], ...]:
+        """For /metrics."""
+        return self.cancels, self.settles
+
+    async def aclose(self) -> None:
+        """Finishes what was accepted, and takes no more."""
+        for batcher in self.batchers:
+            await batcher.aclose()
+
     async def cancel(self, order_id: str, buyer_id: str) -> Order:
         """See ``StockLedger.cancel``."""
-        order: Order = await self.batcher.submit(Cancel(order_id, buyer_id))
+        order: Order = await self.cancels.submit(Cancel(order_id, buyer_id))
         return order
 
     async def settle(self, order_id: str, amount: int, transaction_id: str) -> Payment:
         """See ``StockLedger.settle``. Needs the archive too: only that knows every transaction."""
-        payment: Payment = await self.batcher.submit(Settle(order_id, amount, transaction_id))
+        payment: Payment = await self.settles.submit(Settle(order_id, amount, transaction_id))
         return payment
 
     async def expire_due(self) -> int:
@@ -92,18 +104,21 @@ class Changes:
 
     # --- one batch ---
 
-    async def _flush(self, commands: list[Change]) -> Sequence[Any]:
-        results: list[Any] = [None] * len(commands)
+    async def _flush_cancels(self, cancels: list[Cancel]) -> Sequence[Any]:
+        return await self._together(self._cancel_all, cancels)
+
+    async def _flush_settles(self, settles: list[Settle]) -> Sequence[Any]:
+        return await self._together(self._settle_all, settles)
+
+    async def _together(
+        self, carry_out: Callable[[dict[int, Command]], Awaitable[dict[int, Any]]], commands: list[Command]
+    ) -> Sequence[Any]:
         try:
             await self._rejoining.check()
         except Problem as problem:
             return [_again(problem) for _ in commands]
-        settles = {place: each for place, each in enumerate(commands) if isinstance(each, Settle)}
-        cancels = {place: each for place, each in enumerate(commands) if isinstance(each, Cancel)}
-        for outcome in await asyncio.gather(self._settle_all(settles), self._cancel_all(cancels)):
-            for place, result in outcome.items():
-                results[place] = result
-        return results
+        outcomes = await carry_out(dict(enumerate(commands)))
+        return [outcomes[place] for place in range(len(commands))]
 
     async def _cancel_all(self, cancels: dict[int, Cancel]) -> dict[int, Any]:
         nowhere: dict[str, OrderRow] = {}
@@ -139,8 +154,6 @@ class Changes:
         return StockLost() if said == b"lost" else NotFound()
 
     async def _settle_all(self, settles: dict[int, Settle]) -> dict[int, Any]:
-        if not settles:
-            return {}
         try:
             payments = await self._archive.payments([each.transaction_id for each in settles.values()])
             orders = await self._archive.orders([each.order_id for each in settles.values()])
