@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from teahouse.accounts import Admin, Caller
     from teahouse.app import Teahouse
     from teahouse.problems import Problem
-    from teahouse.web import App, Background, Header, Request, Response, TestClient
+    from teahouse.web import App, Background, Header, Maybe, Request, Response, TestClient
 
 __version__ = "0.1.0"
 
@@ -19,6 +19,7 @@ __all__ = [
     "Background",
     "Caller",
     "Header",
+    "Maybe",
     "Problem",
     "Request",
     "Response",

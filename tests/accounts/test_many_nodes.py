@@ -321,6 +321,17 @@ async def test_a_key_is_replaced_node_by_node_and_who_is_left_behind_does_not_st
     await start(server, database, NEW)
 
 
+async def test_a_redis_that_lost_everything_still_keeps_strangers_out(redis_alone, database):
+    async with node_on(redis_alone.url, database, secrets=(NEW,)) as node:
+        redis_alone.cli("FLUSHALL")
+        redis_alone.kill()
+        redis_alone.start()
+        await within(10, lambda: heard_after_a_loss(node))
+        with pytest.raises(SettingsError):
+            await start(redis_alone, database, STRANGE)
+        await start(redis_alone, database, NEW)
+
+
 async def test_what_redis_keeps_of_the_key_gives_nothing_of_it_away(server, database):
     await start(server, database, NEW)
     kept = server.cli("GET", KEY)

@@ -9,7 +9,7 @@ from teahouse.accounts.housekeeping import KEEP_SECONDS, Sweep
 from teahouse.accounts.revocation_watch_redis import RevocationWatchRedis
 from teahouse.accounts.service import MARGIN_SECONDS, Accounts
 from teahouse.accounts.sessions_redis import SessionsRedis
-from teahouse.accounts.signing_key_redis import agree_on_signing_key
+from teahouse.accounts.signing_key_redis import agree_on_signing_key, remember_signing_key
 from teahouse.accounts.throttle_redis import ThrottleRedis
 from teahouse.accounts.user_store import UserStore
 from teahouse.clock import Clock
@@ -48,6 +48,7 @@ def accounts_on_redis(
         before_start=(partial(agree_on_signing_key, redis, secrets),),
     )
     watch.inform(accounts.sessions)
+    feed.on_catch_up(partial(remember_signing_key, redis, secrets))
     return accounts
 
 

@@ -47,6 +47,11 @@ async def agree_on_signing_key(redis: Redis, secrets: Sequence[Secret]) -> None:
         )
 
 
+async def remember_signing_key(redis: Redis, secrets: Sequence[Secret]) -> None:
+    """For a node that runs, when it hears again: a Redis that has lost everything is told which key signs."""
+    await redis.ask("SET", KEY, fingerprint(secrets[0]), "NX")
+
+
 def fingerprint(secret: Secret) -> str:
     """Tells keys apart and nothing about them."""
     return hmac.digest(secret.reveal().encode(), _PURPOSE, "sha256").hex()[:32]
