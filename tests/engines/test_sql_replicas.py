@@ -141,6 +141,19 @@ async def test_a_node_that_starts_beside_a_replica_far_behind_does_not_ask_it(pa
     await late.aclose()
 
 
+async def test_a_command_may_look_at_replicas_without_watching_them(pair, database):
+    name = database.url.database
+    passing = Database(pair.primary.url(name), replicas=[pair.replica.url(name), "mysql://u:secret@127.0.0.1:1/d"])
+    assert [state.state for state in passing.replica_states()] == ["unknown", "unknown"]
+    states = await passing.look_at_replicas()
+    assert [(state.host, state.state) for state in states] == [
+        (f"127.0.0.1:{pair.replica.port}", "healthy"),
+        ("127.0.0.1:1", "unreachable"),
+    ]
+    assert "secret" not in str(states)
+    await passing.aclose()
+
+
 async def test_a_replica_without_the_table_is_not_asked(pair):
     name = pair.primary.new_database()
     database = Database(pair.primary.url(name), replicas=[pair.replica.url(name)])

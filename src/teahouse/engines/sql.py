@@ -144,6 +144,10 @@ class Database:
         """Each replica: its host without name or password, its state, and its lag in seconds."""
         return [] if self._network is None else self._network.replica_states()
 
+    async def look_at_replicas(self) -> list[ReplicaState]:
+        """Asks each replica now, also where nobody has called ``connect()``; for commands."""
+        return [] if self._network is None else await self._network.look_at_replicas()
+
     async def create_all(self) -> None:
         """Every declared table, without migrations; for tests."""
         await self.write(metadata.create_all)

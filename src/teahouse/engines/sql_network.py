@@ -110,6 +110,11 @@ class NetworkEngine:
         finally:
             await pool.aclose()
 
+    async def look_at_replicas(self) -> list[ReplicaState]:
+        """Each replica as it is now."""
+        await self._replicas.look()
+        return self._replicas.states()
+
     def replica_states(self) -> list[ReplicaState]:
         """Each replica as it was judged last."""
         return self._replicas.states()

@@ -151,6 +151,13 @@ class Replicas:
         start = self._last % len(healthy)
         return min(healthy[start:] + healthy[:start], key=lambda replica: replica.pool.busy)
 
+    async def look(self) -> None:
+        """One look at each, for a command that does not watch for long."""
+        await self._beat()
+        # Time for the beat that was seen to reach them.
+        await asyncio.sleep(2 * _INTERVAL_SECONDS)
+        await asyncio.gather(*(self._watcher(replica)() for replica in self.all))
+
     def states(self) -> list[ReplicaState]:
         """Each replica as it was judged last."""
         return [ReplicaState(replica.host, replica.state, replica.lag_seconds) for replica in self.all]

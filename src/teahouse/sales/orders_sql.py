@@ -132,11 +132,13 @@ async def read_orders(connection: AsyncConnection, ids: Sequence[str]) -> dict[s
 
 
 async def stream_orders(connection: AsyncConnection, sale_id: str) -> AsyncIterator[list[Stored]]:
-    """Every order of a sale with its key and status, in chunks of bounded size."""
-    query = select(*_columns).where(orders.c.sale_id == sale_id)
-    async with connection.stream(query, execution_options={"yield_per": _STREAM_CHUNK}) as result:
-        async for rows in result.partitions():
-            yield [(Reservation(*row[:7]), row[9], row[7]) for row in rows]
+    """Every order of a sale with its key and status, oldest first, in chunks of bounded size."""
+    # A statement for each chunk: a server may take only so long for one, and a cursor would be one for all of them.
+    of_sale = select(*_columns).where(orders.c.sale_id == sale_id).order_by(orders.c.id).limit(_STREAM_CHUNK)
+    query = of_sale
+    while rows := (await connection.execute(query)).all():
+        yield [(Reservation(*row[:7]), row[9], row[7]) for row in rows]
+        query = of_sale.where(orders.c.id > rows[-1][0])
 
 
 async def count_units(connection: AsyncConnection, sale_id: str | None = None) -> dict[str, dict[str, int]]:
