@@ -77,7 +77,7 @@ def _supervise(target: str | None, config: Path | None, settings: Settings) -> i
     for name in ("data_dir", "host", "port", "realtime_port", "workers"):
         words += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
     with datadir.locked(settings.data_dir):
-        prepare_posts(settings.data_dir / _WORKERS)
+        _prepare_posts(settings.data_dir / _WORKERS)
         with _listening_problems(settings):
             doors = open_doors(settings.host, settings.port, settings.workers)
         port = doors[0][0].getsockname()[1]
@@ -90,7 +90,7 @@ def _supervise(target: str | None, config: Path | None, settings: Settings) -> i
         return supervisor.run()
 
 
-def prepare_posts(directory: Path) -> None:
+def _prepare_posts(directory: Path) -> None:
     """Makes the folder for the workers' sockets, private and without those of workers before."""
     datadir.prepare(directory)
     directory.chmod(0o700)

@@ -39,6 +39,7 @@ class Slot:
         self.leaving: WorkerProcess | None = None
         self.stand_in: WorkerProcess | None = None
         self.failures = 0
+        self.failed_starts = 0
         self.due = 0.0
 
     @property
@@ -55,16 +56,24 @@ class Slot:
 class Supervisor:
     """Keeps one worker for each of ``doors`` alive. ``stop_seconds`` is the longest that one may take to stop.
 
-    ``start`` makes a worker's process; ``on_ready`` gets the app's title once all workers serve for the first time.
+    ``start`` makes a worker's process; ``on_ready`` gets the app's title once all workers serve for the first time;
+    ``now`` is in seconds.
     """
 
     def __init__(
-        self, start: Start, doors: Sequence[Doors], *, stop_seconds: float, on_ready: Callable[[str], None]
+        self,
+        start: Start,
+        doors: Sequence[Doors],
+        *,
+        stop_seconds: float,
+        on_ready: Callable[[str], None],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._start = start
         self._slots = [Slot(index, each) for index, each in enumerate(doors)]
         self._stop_seconds = stop_seconds
         self._on_ready = on_ready
+        self._now = now
         self._greeted = False
         self._to_replace: deque[Slot] = deque()
         self._replacing: Slot | None = None
@@ -106,7 +115,7 @@ class Supervisor:
         moments = [worker.deadline for slot in self._slots for worker in slot.all if worker.deadline is not None]
         if not self._stopping:
             moments += [slot.due for slot in self._slots if slot.is_empty and self._may_start(slot)]
-        return max(min(moments) - time.monotonic(), 0) if moments else None
+        return max(min(moments) - self._now(), 0) if moments else None
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
@@ -116,7 +125,7 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for slot in self._slots:
-            if slot.is_empty and self._may_start(slot) and slot.due <= time.monotonic():
+            if slot.is_empty and self._may_start(slot) and slot.due <= self._now():
                 self._begin(slot)
 
     def _begin(self, slot: Slot) -> None:
@@ -142,10 +151,11 @@ class Supervisor:
 
     def _is_ready(self, slot: Slot, worker: WorkerProcess, title: str) -> None:
         slot.coming, before, slot.serving = None, slot.serving, worker
-        worker.ready_at = time.monotonic()
+        slot.failed_starts = 0
+        worker.ready_at = self._now()
         if before is not None:
             before.post.say(RETIRE)
-            before.deadline = time.monotonic() + self._stop_seconds
+            before.deadline = self._now() + self._stop_seconds
             slot.leaving = before
         if not self._greeted and all(each.serving is not None for each in self._slots):
             self._greeted = True
@@ -177,7 +187,7 @@ class Supervisor:
         if worker.ready_at is None:
             self._did_not_start(slot, status)
         else:
-            settled = time.monotonic() - worker.ready_at > _SETTLED_SECONDS
+            settled = self._now() - worker.ready_at > _SETTLED_SECONDS
             slot.failures = 0 if settled else slot.failures
             self._pause_before_next(slot)
 
@@ -189,20 +199,21 @@ class Supervisor:
             self._replacing = None
             return
         self._pause_before_next(slot)
+        slot.failed_starts += 1
         hopeless = status == _WRONG_SETTINGS and not self._greeted
-        if hopeless or slot.failures >= (_LATER_ATTEMPTS if self._greeted else _FIRST_ATTEMPTS):
+        if hopeless or slot.failed_starts >= (_LATER_ATTEMPTS if self._greeted else _FIRST_ATTEMPTS):
             say(f"worker {slot.index} does not start; the node stops")
             self._status = status if status > 0 else 1
             self._stop()
 
     def _pause_before_next(self, slot: Slot) -> None:
-        slot.due = time.monotonic() + min(_FIRST_PAUSE_SECONDS * 2.0**slot.failures, _LONGEST_PAUSE_SECONDS)
+        slot.due = self._now() + min(_FIRST_PAUSE_SECONDS * 2.0**slot.failures, _LONGEST_PAUSE_SECONDS)
         slot.failures += 1
 
     def _kill_late(self) -> None:
         for slot in self._slots:
             for worker in slot.all:
-                if worker.deadline is not None and worker.deadline <= time.monotonic():
+                if worker.deadline is not None and worker.deadline <= self._now():
                     say(f"worker {slot.index} (process {worker.pid}) did not stop in time")
                     worker.kill()
                     worker.deadline = None
@@ -231,7 +242,7 @@ class Supervisor:
                 door.close()
             for worker in slot.all:
                 worker.post.say(STOP)
-                worker.deadline = time.monotonic() + self._stop_seconds
+                worker.deadline = self._now() + self._stop_seconds
 
     def _replace_next(self) -> None:
         """One at a time: the new one serves before the old one leaves, and the old one has left before the next."""
