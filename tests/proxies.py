@@ -92,7 +92,8 @@ class Proxy:
         self.swallowed: set[str] = set()
         self._refusing = False
         self._links: set[Link] = set()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -164,17 +165,28 @@ class Proxy:
 
         return asyncio.run_coroutine_threadsafe(there(), self._loop).result(DEADLINE_SECONDS)
 
-    async def _listen(self) -> None:
+    def _listen(self) -> None:
         self._refusing = False
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve, self.host, self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
+        if self._listener is None:
+            self._listener = socket.create_server((self.host, self.port))
+            self._listener.setblocking(False)
+            self.port = self._listener.getsockname()[1]
+            # asyncio's own server loses a connection that is accepted while it closes.
+            self._loop.add_reader(self._listener, self._accept_one, self._listener)
+
+    def _accept_one(self, listener: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            client, _ = listener.accept()
+            task = self._loop.create_task(self._serve(client))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _refuse(self) -> None:
         self._refusing = True
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         self._abort_all()
 
     def _abort_all(self) -> None:
@@ -195,8 +207,9 @@ class Proxy:
         await asyncio.gather(*others, return_exceptions=True)
         await _turns()  # a transport closes its socket a turn after it was aborted
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, client: socket.socket) -> None:
         self.accepted += 1
+        reader, writer = await asyncio.open_connection(sock=client)
         try:
             await self._carry_between(reader, writer)
         except (OSError, asyncio.CancelledError):
