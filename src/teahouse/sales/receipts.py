@@ -7,6 +7,7 @@ written a moment after the answer and not forced to disk: they are for a Redis t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ SEGMENT_SECONDS = 10.0
 MOST_SEGMENTS = 64
 # A file that nobody has written to for so long belongs to a worker that has ended.
 _ABANDONED_SECONDS = 120.0
+_GATHER_SECONDS = 0.1
 _TIDY_SECONDS = 5.0
 _AT_ONCE = 500
 LOST = "lost-"
@@ -58,6 +60,7 @@ class Receipts:
         self._pending: list[str] = []
         self._segments: list[Segment] = []
         self._file: BinaryIO | None = None
+        self._ending = asyncio.Event()
         self.writing: asyncio.Task[None] | None = None
         self._tidying: asyncio.Task[None] | None = None
 
@@ -71,6 +74,7 @@ class Receipts:
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.gather(self._tidying, return_exceptions=True)
+        self._ending.set()
         if self.writing is not None:
             await self.writing
         if self._file is not None:
@@ -101,6 +105,9 @@ class Receipts:
     async def _write(self) -> None:
         try:
             while self._pending:
+                # Nobody waits for a receipt, and a visit to a thread costs more than many of them.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), _GATHER_SECONDS)
                 pieces, self._pending = self._pending, []
                 await asyncio.to_thread(self._write_out, pieces)
         except OSError as error:

@@ -145,16 +145,24 @@ def _tallies(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 
 def _write_orders(connection: Connection, rows: str) -> None:
-    connection.execute(_ORDERS[connection.dialect.name], {"rows": rows})
-    missing = _MISSING.get(connection.dialect.name)
-    if missing is not None and connection.scalar(missing, {"rows": rows}):
+    if connection.dialect.name not in _MYSQL:
+        connection.execute(_ORDERS[connection.dialect.name], {"rows": rows})
+        return
+    # The rows are sent once, and looked at twice.
+    connection.execute(_MYSQL_ROWS, {"rows": rows})
+    connection.execute(_MYSQL_ORDERS)
+    if connection.scalar(_MYSQL_MISSING):
         # MySQL takes any unique key for the row's own: another order has this buyer's key.
         raise Conflicting("an order with the same buyer, sale and key is there already")
 
 
 def _write_payments(connection: Connection, rows: str) -> None:
     wanted = {row.transaction_id: row for row in _read_payments(rows)}
-    connection.execute(_PAYMENTS[connection.dialect.name], {"rows": rows})
+    if connection.dialect.name in _MYSQL:
+        connection.execute(_MYSQL_ROWS, {"rows": rows})
+        connection.execute(_MYSQL_PAYMENTS)
+    else:
+        connection.execute(_PAYMENTS[connection.dialect.name], {"rows": rows})
     query = payments.select().where(payments.c.transaction_id.in_(list(wanted)))
     for found in connection.execute(query):
         row = wanted[found.transaction_id]
@@ -167,7 +175,7 @@ def _write_payments(connection: Connection, rows: str) -> None:
 
 def _json_table(columns: Columns) -> str:
     paths = ", ".join(f"{name} {kind} PATH '$[{place}]'" for place, (name, kind) in enumerate(columns))
-    return f"JSON_TABLE(:rows, '$[*]' COLUMNS ({paths})) AS new"
+    return f"JSON_TABLE(@teahouse_rows, '$[*]' COLUMNS ({paths})) AS new"
 
 
 def _names(columns: Columns, before: str = "") -> str:
@@ -199,6 +207,8 @@ def _sqlite(table: str, columns: Columns, conflict: str) -> TextClause:
     )
 
 
+_MYSQL = ("mysql", "mariadb")
+_MYSQL_ROWS = text("SET @teahouse_rows = :rows")
 # MySQL works these out from left to right, so the version that is compared comes last.
 _NEWER_IN_MYSQL = (
     "status = IF(new.version > orders.version, new.status, orders.status), "
@@ -216,15 +226,10 @@ _MYSQL_MISSING = text(
     "WHERE orders.id IS NULL"
 )
 _ORDERS = {
-    "mysql": _MYSQL_ORDERS,
-    "mariadb": _MYSQL_ORDERS,
     "postgresql": _postgresql("orders", _ORDER_COLUMNS, "version", _NEWER),
     "sqlite": _sqlite("orders", _ORDER_COLUMNS, _NEWER),
 }
 _PAYMENTS = {
-    "mysql": _MYSQL_PAYMENTS,
-    "mariadb": _MYSQL_PAYMENTS,
     "postgresql": _postgresql("payments", _PAYMENT_COLUMNS, "received_at", "DO NOTHING"),
     "sqlite": _sqlite("payments", _PAYMENT_COLUMNS, "DO NOTHING"),
 }
-_MISSING = {"mysql": _MYSQL_MISSING, "mariadb": _MYSQL_MISSING}
