@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from tests.faults.nodes import Shop, shop_of
 from tests.journeys.servers import is_ready, until
 from tests.proxies import Proxy, proxy_to
 from tests.redis_fixtures import redis_alone
-from tests.redis_servers import RedisServer, redis_server
+from tests.redis_servers import redis_server
 
 __all__ = ["mariadb_session", "postgres_session", "redis_alone", "replication_session"]
 
@@ -28,23 +29,17 @@ class Proxied(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def lasting_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis that nobody kills, with every command on disk before it is answered."""
-    with redis_server(tmp_path_factory.mktemp("redis"), aof=True) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def proxied_session(
-    tmp_path_factory: pytest.TempPathFactory, lasting_redis: RedisServer, mariadb_session: DatabaseServer
-) -> Iterator[Proxied]:
+def proxied_session(tmp_path_factory: pytest.TempPathFactory, mariadb_session: DatabaseServer) -> Iterator[Proxied]:
     """One for all tests that leave it as they found it; take ``proxied``."""
     directory: Path = tmp_path_factory.mktemp("proxied")
-    with proxy_to(lasting_redis.port) as to_redis, proxy_to(mariadb_session.port) as to_database:
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_server(directory / "redis", aof=True))
+        to_redis = stack.enter_context(proxy_to(redis.port))
+        to_database = stack.enter_context(proxy_to(mariadb_session.port))
         url = to_database.through(mariadb_session.url("{name}"))
-        urls = [to_redis.through(lasting_redis.url)] * 2
-        with shop_of(directory, lasting_redis, mariadb_session, redis_urls=urls, database_url=url) as shop:
-            yield Proxied(shop, to_redis, to_database)
+        urls = [to_redis.through(redis.url)] * 2
+        shop = stack.enter_context(shop_of(directory, redis, mariadb_session, redis_urls=urls, database_url=url))
+        yield Proxied(shop, to_redis, to_database)
 
 
 @pytest.fixture

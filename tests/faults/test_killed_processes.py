@@ -19,16 +19,17 @@ from tests.faults.nodes import Shop, shop_of, until
 from tests.faults.rush import Rush, account, rush
 from tests.journeys.servers import is_ready
 from tests.proxies import UP, proxy_to
-from tests.redis_servers import RedisServer
+from tests.redis_servers import RedisServer, redis_server
 
 
 @pytest.fixture(scope="module")
-def crowded(
-    tmp_path_factory: pytest.TempPathFactory, lasting_redis: RedisServer, mariadb_session: DatabaseServer
-) -> Iterator[Shop]:
+def crowded(tmp_path_factory: pytest.TempPathFactory, mariadb_session: DatabaseServer) -> Iterator[Shop]:
     """Two nodes of two workers each."""
-    lasting_redis.cli("FLUSHALL")
-    with shop_of(tmp_path_factory.mktemp("crowded"), lasting_redis, mariadb_session, workers=2) as shop:
+    directory = tmp_path_factory.mktemp("crowded")
+    with (
+        redis_server(directory / "redis", aof=True) as redis,
+        shop_of(directory, redis, mariadb_session, workers=2) as shop,
+    ):
         yield shop
 
 

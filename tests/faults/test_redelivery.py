@@ -31,7 +31,8 @@ def replay(shop: Shop, name: str, entries: list[tuple[str, list[str]]]) -> None:
 
 async def test_entries_that_come_twice_even_after_newer_ones_change_nothing(proxied: Proxied):
     shop = proxied.shop
-    async with rush(shop, pays=True) as crowd:
+    async with rush(shop, buyers=6, pays=True) as crowd:
+        await crowd.sells(10)
         proxied.to_database.refuse()
         # Those who pay wait for the database; those who only buy or cancel do not.
         await crowd.sells(100)
@@ -51,6 +52,7 @@ async def test_entries_that_come_twice_even_after_newer_ones_change_nothing(prox
 async def test_entries_that_somebody_took_and_never_finished_are_recorded_all_the_same(proxied: Proxied):
     shop = proxied.shop
     async with rush(shop, pays=True) as crowd:
+        await crowd.sells(10)
         proxied.to_database.refuse()
         await crowd.sells(50)
         for name, entries in await asyncio.to_thread(lambda: list(logs(shop))):

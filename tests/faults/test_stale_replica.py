@@ -10,23 +10,18 @@ import pytest
 
 from teahouse.web.client import Client
 from tests.databases import Replication
-from tests.faults.nodes import Shop, shop_of
+from tests.faults.nodes import Shop, shop_of, until
 from tests.faults.rush import Rush, account, rush
-from tests.redis_servers import RedisServer
+from tests.redis_servers import redis_server
 
 
 @pytest.fixture(scope="module")
-def shop(
-    tmp_path_factory: pytest.TempPathFactory, lasting_redis: RedisServer, replication_session: Replication
-) -> Iterator[Shop]:
+def shop(tmp_path_factory: pytest.TempPathFactory, replication_session: Replication) -> Iterator[Shop]:
     """Two nodes that read from the replica."""
     directory: Path = tmp_path_factory.mktemp("replicated")
-    lasting_redis.cli("FLUSHALL")
     primary, replica = replication_session.primary, replication_session.replica
-    before = set(primary.sql("SHOW DATABASES").split())
     settings = {"TEAHOUSE_DATABASE__REPLICAS": replica.url("{name}")}
-    with shop_of(directory, lasting_redis, primary, **settings) as shop:
-        assert shop.name not in before
+    with redis_server(directory / "redis", aof=True) as redis, shop_of(directory, redis, primary, **settings) as shop:
         yield shop
 
 
@@ -70,6 +65,8 @@ async def test_while_the_replica_does_not_follow_buyers_see_what_they_wrote(
             if turn == 10:
                 await asyncio.to_thread(replication_session.replica.sql, "STOP SLAVE")
             if turn == 40:
+                for node in reading.nodes:
+                    await asyncio.to_thread(until, lambda node=node: "is lagging" in node.said, "it is left out")
                 await asyncio.to_thread(replication_session.replica.sql, "START SLAVE")
             await sees_what_they_wrote(crowd, turn)
             # Some time goes by, so that the replica is judged in between.
