@@ -99,7 +99,8 @@ class RedisCache(Generic[V]):
                 drop(key)
 
         async def caught_up() -> None:
-            clear()
+            if not self._is_another():
+                clear()
 
         self._clear = clear
         self._feed.on("cache", heard)
