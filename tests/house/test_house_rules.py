@@ -25,6 +25,8 @@ EMPTY_NAMES = ("utils", "util", "common", "helpers", "helper", "manager", "misc"
 DRIVERS = {
     "aiosqlite": ["engines/sql_sqlite.py"],
     "alembic": ["migrations/*"],
+    "asyncmy": ["engines/sql*.py"],
+    "asyncpg": ["engines/sql*.py"],
     "argon2": ["*_argon2.py"],
     "click": ["cli/*"],
     "cryptography": ["*_jwt.py", "*_aesgcm.py", "wechat/crypto.py"],
