@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 ASKING = b"GET /user/7 HTTP/1.1\r\nHost: x\r\n\r\n"
 DEADLINE_SECONDS = 30.0
@@ -20,8 +21,8 @@ class Caller(threading.Thread):
 
     def __init__(self, url: str, *, each: int = 1) -> None:
         super().__init__(daemon=True)
-        host, _, port = url.removeprefix("http://").partition(":")
-        self.address = (host, int(port))
+        parts = urlsplit(url)
+        self.address = (parts.hostname, parts.port)
         self.each = each
         self.answered = 0
         self.told_to_close = 0

@@ -9,10 +9,20 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from tests.processes import Served, served
 from tests.web.callers import ASKING, DEADLINE_SECONDS, Caller, calling, until
 
 ROOT = Path(__file__).parents[2]
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def stop_under_load(server: Served) -> list[Caller]:
@@ -25,9 +35,12 @@ def stop_under_load(server: Served) -> list[Caller]:
     return callers
 
 
-def test_no_connection_that_was_had_is_lost_by_a_stop():
-    for _ in range(5):
-        with served("examples.hello:app", cwd=ROOT, TEAHOUSE_ACCESS_LOG="off") as server:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0"])
+def test_no_connection_that_was_had_is_lost_by_a_stop(host: str):
+    if host == "::1" and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    for _ in range(3):
+        with served("examples.hello:app", "--host", host, cwd=ROOT, TEAHOUSE_ACCESS_LOG="off") as server:
             callers = stop_under_load(server)
         assert [caller.lost for caller in callers] == [[]] * len(callers)
 

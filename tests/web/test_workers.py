@@ -122,6 +122,20 @@ def test_a_stop_answers_what_was_asked_and_exits_0(place: Path, number: signal.S
     assert not any(map(alive, workers))
 
 
+def test_a_signal_to_every_process_as_systemd_sends_it_is_one_stop_in_order(place: Path):
+    answers: list[object] = []
+    with node(place) as server:
+        asking = threading.Thread(target=lambda: answers.append(get(f"{server.url}/slow/1")))
+        asking.start()
+        until((place / "slow").exists, "the request is under way")
+        for pid in (*children(server), server.process.pid, *children(server)):
+            os.kill(pid, signal.SIGTERM)
+        assert server.wait() == 0
+        asking.join(DEADLINE_SECONDS)
+        assert "ended with status" not in server.said
+    assert answers == [{"slow": "but done"}]
+
+
 @pytest.mark.parametrize("_round", range(3))
 def test_no_connection_that_was_had_is_lost_by_a_stop_of_many_workers(place: Path, _round: int):
     with node(place, 3) as server:

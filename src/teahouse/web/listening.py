@@ -26,9 +26,9 @@ _NO_SYN = (
     (0x06, 0, 0, 0),  # drop
     (0x06, 0, 0, 0xFFFF_FFFF),  # keep
 )
-# A handshake takes a round trip: none to speak of on this machine, a good part of a second to a phone.
+# A handshake takes a round trip: none to speak of on this machine, a tenth of a second to most callers.
 _LOCAL_SECONDS = 0.01
-_REMOTE_SECONDS = 0.25
+_REMOTE_SECONDS = 0.1
 
 
 def turn_away(doors: asyncio.Server) -> float:
