@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import ipaddress
 import os
 import socket
 import struct
+from array import array
 
 # <asm-generic/socket.h>; the socket module does not name it.
 _SO_ATTACH_FILTER = 26
@@ -39,11 +39,10 @@ def turn_away(doors: asyncio.Server) -> float:
     pause = 0.0
     for each in doors.sockets:
         with socket.socket(fileno=os.dup(each.fileno())) as sock:
-            program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _NO_SYN))
+            program = array("B", b"".join(struct.pack("HBBI", *step) for step in _NO_SYN))
+            address, _ = program.buffer_info()
             with contextlib.suppress(OSError):
-                sock.setsockopt(
-                    socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_NO_SYN), ctypes.addressof(program))
-                )
+                sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_NO_SYN), address))
             pause = max(pause, _LOCAL_SECONDS if _is_local(sock.getsockname()[0]) else _REMOTE_SECONDS)
     return pause
 
