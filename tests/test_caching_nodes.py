@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from teahouse.caching import Cache, Times
+from teahouse.problems import RedisUnavailable
 from tests.batches import settle
 from tests.caching_memory import Memory, MemoryLayer
 from tests.caching_shop import Truth, cache_of
@@ -274,6 +275,41 @@ async def test_entries_of_a_redis_that_came_back_with_less_are_not_believed(
     truth.write("a", 2)
     await one.cache.invalidate("a")
     one.layer.memory.restart(before)
+    for _ in range(5):
+        assert await one.cache.get("a") == 2
+        clock.advance(1.0)
+        assert await other.cache.get("a") == 2
+
+
+async def test_a_load_that_began_before_the_node_hears_again_is_not_remembered(
+    nodes: tuple[Node, Node], truth: Truth
+) -> None:
+    one, other = nodes
+    truth.gate.clear()
+    early = asyncio.create_task(other.cache.get("a"))
+    await settle()
+    other.layer.lose_feed()
+    truth.write("a", 2)
+    await one.cache.invalidate("a")
+    other.layer.catch_up()
+    truth.gate.set()
+    assert await early == 1
+    assert other.cache.cached("a") is None
+
+
+async def test_who_could_not_tell_a_change_does_not_believe_what_is_shared(
+    nodes: tuple[Node, Node], truth: Truth, clock: ManualClock
+) -> None:
+    one, _ = nodes
+    await one.cache.get("a")
+
+    async def refused(key: str, seconds: float) -> None:
+        raise RedisUnavailable
+
+    one.layer.change = refused
+    truth.write("a", 2)
+    await one.cache.invalidate("a")
+    clock.advance(one.cache.times.changing_seconds)
+    assert one.layer.memory.at("a").value == 1
     assert await one.cache.get("a") == 2
-    clock.advance(1.0)
-    assert await other.cache.get("a") == 2
+    await one.cache.aclose()

@@ -16,6 +16,9 @@ class Absent(Enum):
 
 
 MISSING: Final = Absent.MISSING
+# How long "this process hears" is taken for granted.
+_BELIEVED_SECONDS = 0.1
+
 Missing = Literal[Absent.MISSING]
 
 
@@ -43,6 +46,7 @@ class LocalLayer(Generic[V]):
         self.reads = {"local": 0, "shared": 0, "loaded": 0, "negative": 0}
         self._now = now
         self._hearing = hearing
+        self._heard_until = 0.0
         self._most = max(max_entries // 2, 1)
         self._heaviest = max_weight // 2
         self._weigh = weigh
@@ -60,7 +64,7 @@ class LocalLayer(Generic[V]):
             return None
         value, trusted_until, expires_at = entry
         now = self._now()
-        if now >= trusted_until and (now >= expires_at or not self._hearing()):
+        if now >= trusted_until and (now >= expires_at or (now >= self._heard_until and not self._hears(now))):
             return None
         if value is MISSING:
             self.reads["negative"] += 1
@@ -89,7 +93,15 @@ class LocalLayer(Generic[V]):
 
     def clear(self) -> None:
         """Forgets everything."""
+        self._heard_until = 0.0
         self._young, self._old, self._weight = {}, {}, 0
+
+    def _hears(self, now: float) -> bool:
+        # To ask costs more than the rest of a read. What was told 0.8 s ago has been heard, so within a second in all.
+        if self._hearing():
+            self._heard_until = now + _BELIEVED_SECONDS
+            return True
+        return False
 
     def _moved(self, key: str) -> tuple[V | Missing, float, float] | None:
         entry = self._old.pop(key, None)
