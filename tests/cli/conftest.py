@@ -12,6 +12,9 @@ from click.testing import CliRunner, Result
 
 from teahouse.cli import main
 from tests.processes import COMMAND
+from tests.redis_fixtures import redis_alone
+
+__all__ = ["redis_alone"]
 
 Run = Callable[..., Result]
 

@@ -17,7 +17,7 @@ import pytest
 
 from teahouse import datadir
 from teahouse.cli import checkup
-from teahouse.cli.checkup import State
+from teahouse.cli.findings import State
 from teahouse.settings import Settings
 from tests.processes import COMMAND
 

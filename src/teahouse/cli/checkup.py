@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import resource
 import shutil
@@ -11,9 +10,10 @@ import stat
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from teahouse import datadir, migrations
+from teahouse.cli.checkup_redis import redis
+from teahouse.cli.findings import Finding, State
 from teahouse.engines.sql import database_on
 from teahouse.problems import DatabaseUnavailable
 from teahouse.settings import Settings, SettingsError, wechat_mode
@@ -27,28 +27,14 @@ _FUTURE_SECONDS = 60
 _SPARE_DESCRIPTORS = 100
 
 
-class State(enum.Enum):
-    """How bad it is; only BROKEN keeps the server from working."""
-
-    GOOD = enum.auto()
-    ODD = enum.auto()
-    BROKEN = enum.auto()
-
-
-class Finding(NamedTuple):
-    """One line of the doctor's table."""
-
-    check: str
-    state: State
-    says: str
-
-
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Every check, in the order in which to mend things."""
     yield Finding("settings", State.GOOD, "every value is known and fits")
     for finding in (*wechat(settings), *directory(settings.data_dir), *keys(settings), *clock(settings.data_dir)):
         yield finding
     async for finding in database(settings):
+        yield finding
+    async for finding in redis(settings):
         yield finding
     for finding in (*ports(settings), *descriptors(settings.http.connections)):
         yield finding

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from teahouse.cli import options
-from teahouse.cli.checkup import Finding, State, examine
+from teahouse.cli.checkup import examine
+from teahouse.cli.findings import Finding, State
 from teahouse.settings import SettingsError
 from teahouse.settings_sources import load
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -48,3 +49,54 @@ class SalesCollector(Collector):
             stock.add_metric([sale.id, "remaining"], sale.remaining)
             stock.add_metric([sale.id, "taken"], sale.taken)
         yield stock
+
+
+class RedisFigures(Protocol):
+    """What the engine counts."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a call would leave now."""
+        ...
+
+    @property
+    def losses(self) -> int:
+        """Connections lost since the start."""
+        ...
+
+
+class FeedFigures(Protocol):
+    """What the feed counts."""
+
+    @property
+    def current(self) -> bool:
+        """Whether everything that was told has been heard."""
+        ...
+
+    @property
+    def losses(self) -> int:
+        """Subscriptions lost since the start."""
+        ...
+
+    @property
+    def heard(self) -> int:
+        """Messages heard since the start."""
+        ...
+
+
+class RedisCollector(Collector):
+    """Whether Redis is reached and the feed heard, and how often either was lost."""
+
+    def __init__(self, redis: RedisFigures, feed: FeedFigures) -> None:
+        self._redis = redis
+        self._feed = feed
+
+    def collect(self) -> Iterator[Metric]:
+        """Called at each scrape."""
+        yield GaugeMetricFamily("teahouse_redis_connected", "1 while calls leave", value=self._redis.connected)
+        yield CounterMetricFamily("teahouse_redis_losses", "Connections lost", value=self._redis.losses)
+        yield GaugeMetricFamily(
+            "teahouse_feed_current", "1 while everything that was told is heard", value=self._feed.current
+        )
+        yield CounterMetricFamily("teahouse_feed_losses", "Subscriptions lost", value=self._feed.losses)
+        yield CounterMetricFamily("teahouse_feed_messages", "Messages heard", value=self._feed.heard)
