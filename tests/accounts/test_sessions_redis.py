@@ -97,7 +97,7 @@ async def test_what_ended_is_kept_as_long_as_an_access_token_could_live_and_trim
 
 async def test_only_what_ended_lately_is_read_after_a_gap(node, server, clock):
     seconds = int(server.cli("TIME")[0])
-    server.cli("ZADD", "teahouse:ended-sessions", (seconds - 950) * 1000, "long-ago", (seconds - 800) * 1000, "lately")
+    server.cli("ZADD", "teahouse:ended-sessions", (seconds - 970) * 1000, "long-ago", (seconds - 800) * 1000, "lately")
     clock.step_wall_clock(-3600)
     await node.accounts.sessions.restore()
     assert list(node.accounts.revocations.ended) == ["lately"]

@@ -34,6 +34,8 @@ from teahouse.wechat import WechatIdentity
 T = TypeVar("T")
 
 _MAX_BATCH = 256
+# How long after its session was found alive an access token may be issued, at most.
+_IN_FLIGHT_MS = 60_000
 _REFUSALS: Mapping[Verdict, type[Problem]] = {
     Verdict.REUSED: RefreshTokenReused,
     Verdict.ENDED: SessionEnded,
@@ -149,7 +151,7 @@ class Sessions:
         What this node knows of and the store does not, the store is told: it may have lost its last moment.
         """
         now = self._clock.now_ms()
-        since = now - self._access_seconds * 1000
+        since = now - self._access_seconds * 1000 - _IN_FLIGHT_MS
         ended = await self._store.ended_since(since, now)
         known = self._revocations.ended
         lost = [each for each, at in known.items() if at * 1000 > since and each not in ended]
