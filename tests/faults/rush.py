@@ -172,8 +172,10 @@ class Rush:
 
 
 @asynccontextmanager
-async def rush(shop: Shop, *, buyers: int = 12, pays: bool = False, **terms: Any) -> AsyncIterator[Rush]:
-    """Buyers who are at it while the block runs. At its end each finishes what they have begun."""
+async def rush(
+    shop: Shop, *, buyers: int = 12, pays: bool = False, log_in_at: int | None = None, **terms: Any
+) -> AsyncIterator[Rush]:
+    """Buyers who are at it while the block runs; they log in at every node in turn, or at one."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client_of(node)) for node in shop.nodes]
         boss = await log_in_boss(clients[0])
@@ -181,7 +183,7 @@ async def rush(shop: Shop, *, buyers: int = 12, pays: bool = False, **terms: Any
         sale = await put_on_sale(boss, **{"perBuyerLimit": stock, **terms})
         crowd = Rush(shop, clients, boss, sale)
         crowd.also_pays = pays
-        crowd.buyers = [await log_in(clients[number % len(clients)]) for number in range(buyers)]
+        crowd.buyers = [await log_in(clients[(log_in_at or number) % len(clients)]) for number in range(buyers)]
         crowd.tasks = [asyncio.create_task(crowd.buys(number)) for number in range(buyers)]
         try:
             yield crowd
