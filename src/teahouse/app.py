@@ -35,6 +35,7 @@ _DESCRIPTION = "Login, a shop that survives a flash sale, and the figures to wat
 
 # Thousands of orders in one reply.
 _BULK_SECONDS = 10.0
+_CACHE_BYTES, _CACHE_BYTES_EMBEDDED = 8 << 20, 3 << 20
 
 
 class Teahouse(App):
@@ -159,12 +160,15 @@ class Teahouse(App):
         """Users and products in SQL, behind caches; ``shared`` makes the layer that all nodes have in common."""
         times = Times(changing_seconds=10.0 + settings.database.replica_lag_seconds)
         in_sql, offers, clock = UsersSql(database), SqlCatalogue(database), self._clock
+        # The embedded default stays under 90 MB in all.
+        most = _CACHE_BYTES if shared else _CACHE_BYTES_EMBEDDED
         users: Cache[User] = Cache(
             in_sql.load,
             name="user",
             clock=clock,
             shared=shared and shared(User, "user"),
             times=times,
+            max_weight=most,
             weigh=weigh_user,
         )
         products: Cache[Product] = Cache(
@@ -173,6 +177,7 @@ class Teahouse(App):
             clock=clock,
             shared=shared and shared(Product, "product"),
             times=times,
+            max_weight=most,
             weigh=weigh_product,
         )
         for cache in (users, products):
