@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
@@ -242,3 +243,34 @@ class CachingMachine(RuleBasedStateMachine):
 
 CachingMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
 TestCaching = CachingMachine.TestCase
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_no_schedule_made_by_chance_shows_an_old_value(seed: int) -> None:
+    """The same steps, as many of each: what it takes to go wrong is a few of them in the right order."""
+    chance = random.Random(seed)
+    machine = CachingMachine()
+
+    def place() -> int:
+        return chance.randrange(2)
+
+    steps = (
+        lambda: machine.read(place(), "a", slowly=False),
+        lambda: machine.read(place(), "a", slowly=chance.random() < 0.3),
+        lambda: machine.write(place(), "a", chance.choice((0.0, 0.4))),
+        lambda: machine.begin_write(place(), "a"),
+        lambda: machine.commit_and_tell_or_die(place(), dies=chance.random() < 0.5, between=0.1),
+        lambda: machine.advance(chance.choice((0.1, 0.5, 1.0, 1.5, 3.0, 6.0))),
+        lambda: machine.hear(place()),
+        lambda: machine.lose_the_feed_or_catch_up(place()),
+        machine.let_loads_go,
+        lambda: chance.random() < 0.3 and machine.lose_redis_or_reach_it_again(place()),
+        lambda: chance.random() < 0.2 and machine.memory.restart(machine.memory.entries),
+        lambda: machine.lag(chance.choice((0.0, MOST_LAG))),
+    )
+    try:
+        for _ in range(60):
+            chance.choice(steps)()
+    finally:
+        machine.teardown()
