@@ -17,7 +17,7 @@ def keeper(request):
 
 
 @pytest.fixture
-async def shop(keeper, tmp_path, server_url, request):  # noqa: F811  # a fixture of that name
+async def shop(keeper, tmp_path, server_url, request):
     if keeper == "sql":
         async with opened_shop(tmp_path, server_url) as shop:
             yield shop
