@@ -51,14 +51,16 @@ class Beats:
         self._sent[number] = at, count
 
     def back(self, number: int) -> float | None:
-        """When a beat left that has now come back for the last time."""
+        """When a beat left that has now come back for the last time. Raises where an earlier one has not."""
         at, count = self._sent.get(number, (0.0, 0))
         if count > 1:
             self._sent[number] = at, count - 1
         if count != 1:
             return None
-        # What left before it and is not back yet says nothing new.
-        self._sent = {other: entry for other, entry in self._sent.items() if other > number}
+        del self._sent[number]
+        if any(other < number for other in self._sent):
+            # What was told meanwhile may be lost with it.
+            raise RedisConnectionError("a beat was lost on its way")
         return at
 
 
