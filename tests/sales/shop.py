@@ -115,8 +115,8 @@ class Shop:
         )
         return await self.service.open_sale(terms)
 
-    def buy(self, sale: OnSale, buyer: str, key: str = "k", quantity: int = 1):
-        return self.service.purchase(buyer, sale.sale.id, key, quantity)
+    async def buy(self, sale: OnSale, buyer: str, key: str = "k", quantity: int = 1):
+        return await self.service.purchase(buyer, sale.sale.id, key, quantity)
 
     async def pay(self, order_id: str, *, amount: int = 300, transaction: str | None = None):
         return await self.service.settle(order_id, amount, transaction or f"t-{order_id}")

@@ -118,7 +118,7 @@ class RedisShop(Shop):
     async def tally(self, sale: OnSale) -> Tally:
         """Redis' counters, after checking that log, SQL and what people see agree with them."""
         before = await self.service.audit(sale.sale.id)
-        assert before.differences == ()
+        assert before.differences == (), before
         await self.record()
         audit = await self.service.audit(sale.sale.id)
         assert (audit.differences, audit.tally) == ((), before.tally)

@@ -10,7 +10,7 @@ import pytest
 
 from teahouse.engines.sql import Database
 from teahouse.migrations import upgrade
-from teahouse.problems import IdempotencyMismatch, ShuttingDown
+from teahouse.problems import IdempotencyMismatch, SaleEnded, ShuttingDown
 from teahouse.sales import service
 from teahouse.sales.model import Reserve
 from teahouse.sales.stock import CLOSE_AFTER_MS, Refusals
@@ -92,8 +92,13 @@ async def test_a_purchase_decided_just_after_its_sale_was_closed_is_looked_up_to
     made = await shop.buy(sale, ANN)
     shop.clock.advance(10 + CLOSE_AFTER_MS / 1000)
     await shop.ledger.expire_due()
-    assert await shop.ledger.batcher.submit(Reserve(sale.sale.id, ANN, "k", 1)) is None
-    assert await shop.buy(sale, ANN) == made
+    assert await shop.ledger.batcher.submit(Reserve(sale.sale.id, ANN, "k", 1)) == made
+    assert isinstance(
+        (await asyncio.gather(shop.ledger.batcher.submit(Reserve(sale.sale.id, BOB, "k", 1)), return_exceptions=True))[
+            0
+        ],
+        SaleEnded,
+    )
 
 
 def test_remembered_refusals_are_bounded_and_the_latest_are_kept():

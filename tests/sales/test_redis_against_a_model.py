@@ -197,7 +197,8 @@ class Schedule(RuleBasedStateMachine):
         }
         assert rows == wanted, (rows, wanted)
         assert payments == self.model.payments
-        assert tallies == [self.model.tally(sale) for sale in range(len(self.model.stocks))]
+        wanted_tallies = [self.model.tally(sale) for sale in range(len(self.model.stocks))]
+        assert tallies == wanted_tallies, (tallies, wanted_tallies)
         for sale in self.world.sales:
             assert (await self.world.nodes[node].ledger.audit(sale.sale.id)).difference == 0
         assert await self.world.redis.ask("HLEN", keys.set_aside_key("0")) == 0

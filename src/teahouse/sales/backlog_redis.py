@@ -20,12 +20,13 @@ from teahouse.sales.stock import CLOSE_AFTER_MS
 LEASE_MS = 3000
 _ENTRIES_AT_ONCE = 64
 _TIDY_SECONDS = 2.0
-# The lease belongs to whoever wrote its name there; another must wait until it runs out.
+# The lease belongs to whoever wrote its name there; another must wait until it runs out. 2: it was free.
 _LEAD = Script(
     "local holder = redis.call('GET', KEYS[1]) "
-    "if holder == ARGV[1] or not holder then "
-    "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1 end return 0"
+    "if holder and holder ~= ARGV[1] then return 0 end "
+    "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return holder and 1 or 2"
 )
+_REFUSED, _RENEWED = 0, 1
 _RESIGN = Script("if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0")
 
 
@@ -43,7 +44,6 @@ class RedisBacklog:
         self._worker = worker
         self._clock = clock
         self._timed = timed
-        self._led_until = 0.0
         self._fresh = False
         self._unfinished: set[str] = set()
         self._incarnation = ""
@@ -51,15 +51,12 @@ class RedisBacklog:
 
     async def lead(self) -> bool:
         """See ``Backlog``."""
-        asked_at = time.monotonic()
-        led = await self._redis.run(_LEAD, (keys.RECORDER_LEASE,), (self._worker, LEASE_MS)) == 1
-        if not led or asked_at > self._led_until or self._incarnation != self._redis.incarnation:
+        led = await self._redis.run(_LEAD, (keys.RECORDER_LEASE,), (self._worker, LEASE_MS))
+        if led != _RENEWED or self._incarnation != self._redis.incarnation:
             # Somebody else may have taken entries meanwhile: begin with what is pending.
             self._fresh = False
-        if led:
-            self._led_until = asked_at + LEASE_MS / 1000
             self._incarnation = self._redis.incarnation
-        return bool(led)
+        return bool(led != _REFUSED)
 
     async def resign(self) -> None:
         """See ``Backlog``."""

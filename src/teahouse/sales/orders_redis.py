@@ -9,7 +9,7 @@ import msgspec
 from teahouse.engines.redis import Redis
 from teahouse.sales import keys_redis as keys
 from teahouse.sales.archive import Archive, OrderRow
-from teahouse.sales.model import RESERVED, Order
+from teahouse.sales.model import Order
 from teahouse.sales.scripts_redis import Scripts
 
 _read_row = msgspec.json.Decoder(OrderRow).decode
@@ -31,8 +31,8 @@ class RedisOrders:
         row = await self._here(keys.shard_of(order_id), order_id)
         if row is None:
             row = await self._archive.order(order_id, buyer_id)
-            if row is not None and row.status == RESERVED:
-                # Live, so Redis knows more of it; made before Redis decided, it lives where its sale does.
+            if row is not None and keys.shard_of(row.sale_id) != keys.shard_of(order_id):
+                # Made before Redis decided: it lives where its sale does.
                 row = await self._here(keys.shard_of(row.sale_id), order_id) or row
         return row.order if row is not None and row.buyer_id == buyer_id else None
 

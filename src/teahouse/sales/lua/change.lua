@@ -60,7 +60,6 @@ local function remember(order)
     redis.call('HSET', recent, order.buyer, string.sub(ids .. order.id, -3200))
   end
   redis.call('RPUSH', prefix .. 'final:' .. minute, 'o' .. order.id)
-  redis.call('ZADD', prefix .. 'minutes', minute, minute)
 end
 
 local function hold(sale, order, units)
@@ -157,7 +156,6 @@ local function settle(id, amount, transaction, archived)
   local payment = start .. '"' .. state .. '","' .. reason .. '",' .. whole(now) .. ']'
   redis.call('HSET', payments_key, transaction, payment)
   redis.call('RPUSH', prefix .. 'final:' .. minute, 'p' .. transaction)
-  redis.call('ZADD', prefix .. 'minutes', minute, minute)
   if sale then
     touch(sale)
     sale.payments[#sale.payments + 1] = payment
@@ -192,6 +190,7 @@ for i = 4, #ARGV, 5 do
   replies[#replies + 1] = verbs[ARGV[i]](ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
 end
 
+local place
 for _, sale in ipairs(touched) do
   sale.seq = sale.seq + 1
   redis.call(
@@ -199,12 +198,15 @@ for _, sale in ipairs(touched) do
     'sold', whole(sale.sold), 'seq', whole(sale.seq)
   )
   local tally = {whole(sale.initial), whole(sale.remaining), whole(sale.reserved), whole(sale.sold)}
-  log(prefix, now, sale.id, sale.seq, tally, sale.rows, sale.payments, #sale.rows + #sale.payments)
+  place = log(prefix, now, sale.id, sale.seq, tally, sale.rows, sale.payments, #sale.rows + #sale.payments)
   if sale.remaining > sale.before then
     redis.call('PUBLISH', channel, 'stock ' .. sale.id)
   end
 end
 if #stray > 0 then
-  log(prefix, now, '', 0, {}, {}, stray, #stray)
+  place = log(prefix, now, '', 0, {}, {}, stray, #stray)
+end
+if place then
+  redis.call('ZADD', prefix .. 'minutes', place, minute)
 end
 return replies

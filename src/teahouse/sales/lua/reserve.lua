@@ -103,10 +103,12 @@ if made > 0 then
   end
   redis.call('HSET', KEYS[3], unpack(new_held))
   redis.call('HSET', recent, unpack(new_recent))
-  redis.call('ZADD', prefix .. 'minutes', minute, minute)
   redis.call('HSET', KEYS[1], 'remaining', whole(remaining), 'reserved', whole(reserved), 'seq', whole(seq),
     'placed', whole(placed + made))
-  log(prefix, now, sale[12], seq, {sale[5], whole(remaining), whole(reserved), sale[8]}, logged, {}, made)
+  local place = log(
+    prefix, now, sale[12], seq, {sale[5], whole(remaining), whole(reserved), sale[8]}, logged, {}, made
+  )
+  redis.call('ZADD', prefix .. 'minutes', place, minute)
   reply[3], reply[4], reply[5] = seq, remaining, placed + made
 end
 

@@ -23,11 +23,13 @@ local function moment(given)
 end
 
 -- What happened, for the recorder. Written in the step that made it happen, so that nothing can come in between.
+-- Returns the entry's place in the log: milliseconds that never go back, whatever becomes of the clock.
 local function log(prefix, now, sale, seq, tally, rows, payments, units)
-  redis.call(
+  local id = redis.call(
     'XADD', prefix .. 'log', '*', 'sale', sale, 'seq', whole(seq), 'at', whole(now),
     'tally', table.concat(tally, ','), 'count', units, 'orders', table.concat(rows, ','),
     'payments', table.concat(payments, ',')
   )
   redis.call('INCRBY', prefix .. 'unrecorded', units)
+  return string.match(id, '^%d+')
 end

@@ -7,16 +7,16 @@
 
 local prefix, now = ARGV[1], moment(ARGV[2])
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+-- Minutes are those of the clock, which may be set; what is in SQL is told by the places in the log.
+local recorded = oldest and '(' .. string.match(oldest[1], '^%d+') or '+inf'
 local safe = math.floor(now / MINUTE) - 1
-if oldest then
-  for place = 1, #oldest[2], 2 do
-    if oldest[2][place] == 'at' then
-      safe = math.min(safe, math.floor(tonumber(oldest[2][place + 1]) / MINUTE))
-    end
+local minutes = {}
+for _, minute in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'minutes', '-inf', recorded)) do
+  if tonumber(minute) < safe and #minutes < 10 then
+    minutes[#minutes + 1] = minute
   end
 end
 local left = 0
-local minutes = redis.call('ZRANGEBYSCORE', prefix .. 'minutes', '-inf', '(' .. whole(safe), 'LIMIT', 0, 10)
 for _, minute in ipairs(minutes) do
   local final, most = prefix .. 'final:' .. minute, 1000
   local things = redis.call('LPOP', final, most) or {}
@@ -27,8 +27,8 @@ for _, minute in ipairs(minutes) do
     else
       local row = redis.call('HGET', prefix .. 'orders', id)
       local changed = row and string.match(row, ',(%d+),%d+%]$')
-      -- What changed again since then stands in a later minute's list too.
-      if changed and math.floor(tonumber(changed) / MINUTE) <= tonumber(minute) then
+      -- What changed again since then stands in that minute's list too.
+      if changed and math.floor(tonumber(changed) / MINUTE) == tonumber(minute) then
         left = left + redis.call('HDEL', prefix .. 'orders', id)
       end
     end
