@@ -22,7 +22,10 @@ class Shelf:
     ``note_buyers``.
     """
 
-    __slots__ = ("_buyers", "_buyers_at", "_sold_out_at", "closed", "initial", "placed", "remaining", "sale", "seq")
+    __slots__ = (
+        *("_buyers", "_buyers_at", "_returned", "_sold_out_at"),
+        *("closed", "initial", "placed", "remaining", "sale", "seq"),
+    )
 
     def __init__(self, archived: Archived) -> None:
         self.sale: Sale = archived.sale
@@ -32,6 +35,7 @@ class Shelf:
         self.closed = False
         self.placed = 0
         self._sold_out_at = float("-inf")
+        self._returned = False
         self._buyers: frozenset[str] = frozenset()
         self._buyers_at = -1
 
@@ -40,14 +44,19 @@ class Shelf:
         if seq >= self.seq:
             self.seq, self.remaining, self.placed = seq, remaining, placed
 
+    def asking(self) -> None:
+        """A question leaves. Stock that is heard to return before its answer may have returned after it."""
+        self._returned = False
+
     def sold_out(self, now: float) -> None:
         """Somebody was refused just now, at the monotonic moment ``now``, as nothing is left."""
-        if self.remaining == 0:
+        if self.remaining == 0 and not self._returned:
             self._sold_out_at = now
 
     def stock_returned(self) -> None:
         """Somebody's units came back: whatever was known of being sold out is over."""
         self._sold_out_at = float("-inf")
+        self._returned = True
 
     @property
     def wants_buyers(self) -> bool:
