@@ -174,6 +174,7 @@ class Purchases:
 
     async def _reserve(self, shelf: Shelf, arguments: list[str | int]) -> list[Any]:
         now = self._clock.now_ms() if self._timed else 0
+        shelf.asking()
         return await self._scripts.reserve(shelf.sale.id, now, shelf.seq, self._most, arguments)
 
     async def _opened(self, shelf: Shelf) -> bool:
