@@ -59,7 +59,7 @@ _NONE = Secret("")
 MIN_SECRET_LENGTH = 32
 
 _DATABASE_SCHEMES = {"mysql": "mysql", "mariadb": "mysql", "postgresql": "postgresql", "postgres": "postgresql"}
-_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "redis+cluster")
+_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 to 65535 (0: any free one)")]
 Seconds = Annotated[float, Meta(gt=0, le=366 * 86400, description="a number of seconds above 0, at most a year")]

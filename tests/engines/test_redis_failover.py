@@ -104,7 +104,7 @@ async def test_a_slot_that_moves_is_followed_and_nothing_counts_twice(tmp_path):
                 nonlocal counted
                 while not stop.is_set():
                     await redis.ask("INCR", "cups")
-                counted += 1
+                    counted += 1
 
             counters = [asyncio.ensure_future(count()) for _ in range(20)]
             await eventually(lambda: counted > 100)
