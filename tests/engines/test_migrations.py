@@ -41,8 +41,9 @@ async def differences(database: Database) -> list[object]:
     return [each for each in found if isinstance(each, tuple) and each[0] != "modify_comment"]
 
 
-async def test_the_migrations_make_the_tables_that_the_code_declares(database):
+async def test_the_migrations_make_the_tables_that_the_code_declares_and_warn_of_nothing(database, caplog):
     await migrations.upgrade(database)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith(("asyncmy", "asyncpg"))] == []
     assert await differences(database) == []
 
 

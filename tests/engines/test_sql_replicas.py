@@ -195,6 +195,22 @@ async def test_a_read_that_fails_on_the_replica_is_answered_by_the_primary(pair,
         await cut_off.aclose()
 
 
+async def test_when_every_connection_to_the_replica_is_in_use_the_primary_answers(database):
+    async with database.reading(BOB) as first, database.reading(BOB) as second, database.reading(BOB) as third:
+        for connection in (first, second, third):
+            assert (await connection.execute(text("SELECT @@server_id"))).scalar_one() == int(REPLICA)
+
+        async def keep() -> None:
+            for connection in (first, second, third):
+                await connection.execute(text("SELECT 1"))
+
+        waiting = asyncio.create_task(asked(database, BOB))
+        while not waiting.done():
+            await keep()
+            await asyncio.sleep(SECONDS / 10)
+        assert await waiting == PRIMARY
+
+
 async def test_a_killed_replica_is_left_out_and_a_killed_primary_is_told_in_time():
     with replication() as own:
         name = own.primary.new_database()

@@ -21,7 +21,10 @@ _POSTGRES_PATIENCE = (
     "SET LOCAL idle_in_transaction_session_timeout = 0",
     f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
 )
-_MYSQL_PATIENCE = (f"SET SESSION lock_wait_timeout = {_LOCK_SECONDS} /*M!100000 , idle_transaction_timeout = 0 */",)
+# The driver prints every warning, and MySQL warns of each primary key that has a name: none is kept for it to print.
+_MYSQL_PATIENCE = (
+    f"SET SESSION max_error_count = 0, lock_wait_timeout = {_LOCK_SECONDS} /*M!100000 , idle_transaction_timeout = 0 */",
+)
 
 
 async def wait_for_turn(connection: AsyncConnection) -> None:

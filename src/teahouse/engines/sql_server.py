@@ -15,6 +15,7 @@ from typing import Any, Literal
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, PoolResetState
 
@@ -106,7 +107,7 @@ class Pool:
         async with AsyncExitStack() as stack:
             try:
                 connection = await stack.enter_async_context(self._engine.connect())
-            except (OSError, DBAPIError) as error:
+            except (OSError, DBAPIError, PoolTimeout) as error:
                 raise DatabaseUnavailable from error
             await connection.execution_options(**{_DEADLINE: deadline})
             yield connection
