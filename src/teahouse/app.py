@@ -13,6 +13,7 @@ from teahouse.accounts.housekeeping import Sweep
 from teahouse.accounts.throttle_memory import ThrottleMemory
 from teahouse.accounts.users_cached import UsersCached, weigh_user
 from teahouse.accounts.users_sql import UsersSql
+from teahouse.batching import Batcher
 from teahouse.caching import Cache, SharedLayer, Times
 from teahouse.caching.metrics_prometheus import CacheCollector
 from teahouse.clock import Clock
@@ -50,6 +51,8 @@ class Teahouse(App):
         super().__init__(title=title, version=__version__, description=_DESCRIPTION)
         self._clock = clock or Clock()
         self._platform = platform
+        self._batchers: list[Batcher[Any, Any]] = []
+        self._caches: list[Cache[Any]] = []
 
     def compose(self, settings: Settings) -> None:
         """Puts the parts together; opens nothing until the start. Raises ``SettingsError``."""
@@ -70,7 +73,8 @@ class Teahouse(App):
         routes.install(self, shop, clock=self._clock, sandbox=sandbox is not None, defaults=settings.sales)
         if sandbox is not None:
             install_sandbox(self, sandbox)
-        self.metrics.register(BatchCollector(people.sessions.batchers))
+        self.metrics.register(BatchCollector([*self._batchers, *people.sessions.batchers]))
+        self.metrics.register(CacheCollector(self._caches))
         ledger = shop.ledger
         self.metrics.register(
             SalesCollector(lambda: ledger.outcomes, lambda: ledger.live, lambda limit: _figures(ledger, limit))
@@ -93,7 +97,7 @@ class Teahouse(App):
             users=users,
         )
         ledger = SqlStockLedger(database, clock=clock, max_waiting=settings.sales.max_waiting)
-        self.metrics.register(BatchCollector([ledger.batcher]))
+        self._batchers.append(ledger.batcher)
         shop = SalesService(catalogue=catalogue, orders=SqlOrders(database), ledger=ledger, clock=clock)
         return people, shop
 
@@ -148,8 +152,12 @@ class Teahouse(App):
             max_unrecorded=settings.sales.max_unrecorded,
             recorded_per_second=settings.sales.recorded_per_second,
         )
-        self.metrics.register(BatchCollector([redis.batcher, bulk.batcher, *ledger.batchers]))
-        self.metrics.register(RecorderCollector(ledger.recorder, ledger.backlog))
+        self._batchers += [redis.batcher, bulk.batcher, *ledger.batchers]
+        self._caches.append(ledger.cache)
+        backlog = ledger.backlog
+        self.metrics.register(
+            RecorderCollector(ledger.recorder, lambda: backlog.waiting, lambda: backlog.oldest_seconds)
+        )
         orders = RedisOrders(redis, ledger.scripts, archive)
         shop = SalesService(catalogue=catalogue, orders=orders, ledger=ledger, clock=clock)
         return people, shop
@@ -182,7 +190,8 @@ class Teahouse(App):
         )
         for cache in (users, products):
             self.on_stop(cache.aclose)
-        self.metrics.register(CacheCollector([users, products]))
+        self._batchers += [users.batcher, products.batcher]
+        self._caches += [users, products]
         return UsersCached(in_sql, users), CatalogueCached(offers, products)
 
     def _open(self, database: Database) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from teahouse.problems import Overloaded, ShuttingDown
 
@@ -169,3 +169,10 @@ def _fail_each(batch: Sequence[tuple[object, asyncio.Future[Result]]], error: Ba
             failure = FlushFailed(f"{name}: {error}")
             failure.__cause__ = error
             future.set_exception(failure)
+
+
+def failed(error: Exception) -> asyncio.Future[Any]:
+    """What a call that is not taken gives to a caller who awaits its result."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from teahouse.sales.model import Order, OrderStatus, Payment, PaymentState, Reservation, Reserve, Sale, Tally
 from teahouse.sales.reconciliation import Audit
 
 Keeper = Literal["sql", "redis"]
+
+# What every database takes whole; some would cut off what is longer, in silence.
+Id = Annotated[str, Meta(max_length=32)]
+Name = Annotated[str, Meta(max_length=64)]
+Whole = Annotated[int, Meta(le=2**63 - 1)]
 
 # Counters that are brought back from the archive are ahead of any change that a worker may have seen of them.
 SEQ_LEAP = 1_000_000
@@ -19,17 +25,17 @@ SEQ_LEAP = 1_000_000
 class OrderRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An order with its key, as ledger, log and archive hand it on. ``version`` rises by one with each change."""
 
-    id: str
-    sale_id: str
-    buyer_id: str
-    key: str
-    quantity: int
-    amount: int
+    id: Id
+    sale_id: Id
+    buyer_id: Id
+    key: Name
+    quantity: Whole
+    amount: Whole
     status: OrderStatus
-    created_at: int
-    pay_before: int
-    changed_at: int
-    version: int
+    created_at: Whole
+    pay_before: Whole
+    changed_at: Whole
+    version: Whole
 
     @property
     def reservation(self) -> Reservation:
@@ -47,12 +53,12 @@ class OrderRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class PaymentRow(msgspec.Struct, frozen=True, array_like=True):
     """A payment as ledger and log hand it on."""
 
-    transaction_id: str
-    order_id: str
-    amount: int
+    transaction_id: Name
+    order_id: Name
+    amount: Whole
     state: PaymentState
-    reason: str
-    received_at: int
+    reason: Id
+    received_at: Whole
 
     @property
     def payment(self) -> Payment:

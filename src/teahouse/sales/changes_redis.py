@@ -46,6 +46,7 @@ class Changes:
         clock: Clock,
         timed: bool,
         outcomes: Counter[str],
+        stock_returned: Callable[[str], None],
         max_waiting: int,
     ) -> None:
         self.cancels: Batcher[Cancel, Any] = Batcher(self._flush_cancels, name="cancellations", max_waiting=max_waiting)
@@ -53,6 +54,7 @@ class Changes:
         self.settles: Batcher[Settle, Any] = Batcher(self._flush_settles, name="payments", max_waiting=max_waiting)
         self.listeners: list[Callable[[OrderEvent], None]] = []
         self.outcomes = outcomes
+        self.stock_returned = stock_returned
         self.live = 0
         self._redis = redis
         self._scripts = scripts
@@ -228,6 +230,9 @@ class Changes:
 
     def _tell(self, row: OrderRow, status: Any, outcome: str | None = None) -> None:
         self.outcomes[outcome or status] += 1
+        if status != PAID:
+            # This worker need not wait for the feed to hear of it.
+            self.stock_returned(row.sale_id)
         event = OrderEvent(row.reservation, status)
         for listener in self.listeners:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from teahouse.sales.model import OnSale, Order, OrderEvent, Payment, Reservation, Sale
@@ -45,8 +45,8 @@ class StockLedger(Protocol):
         """Finishes what was accepted, and takes no more."""
         ...
 
-    async def reserve(self, sale_id: str, buyer_id: str, key: str, quantity: int) -> Reservation:
-        """One purchase. The same key and quantity: the same reservation, whatever became of it since.
+    def reserve(self, sale_id: str, buyer_id: str, key: str, quantity: int) -> Awaitable[Reservation]:
+        """One purchase, to be awaited. The same key and quantity: the same reservation, whatever became of it since.
 
         Raises ``NotFound``, ``SoldOut``, ``LimitReached``, ``SaleNotStarted``, ``SaleEnded``, ``IdempotencyMismatch``.
         """

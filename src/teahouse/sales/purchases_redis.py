@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import msgspec
 
-from teahouse.batching import Batcher
+from teahouse.batching import Batcher, failed
 from teahouse.clock import Clock
 from teahouse.engines.redis import Redis
 from teahouse.engines.redis_feed import Feed
@@ -64,9 +64,8 @@ class Purchases:
         max_waiting: int,
         max_unrecorded: int,
     ) -> None:
-        self.batcher: Batcher[Reserve, Any] = Batcher(self._flush, name="stock", max_waiting=max_waiting)
+        self.batcher: Batcher[Reserve, Reservation] = Batcher(self._flush, name="stock", max_waiting=max_waiting)
         self.lookups: Batcher[str, Archived | None] = Batcher(self._look_up, name="sales looked up")
-        self.recalls: Batcher[Reserve, OrderRow | None] = Batcher(self._recall, name="earlier purchases")
         self.shelves = Shelves()
         self.outcomes: Counter[str] = Counter()
         self.receipts: Receipts | None = None
@@ -79,29 +78,31 @@ class Purchases:
         self._timed = timed
         self._most = max_unrecorded
         self._learning: set[asyncio.Task[None]] = set()
-        feed.on("stock", self._stock_returned)
+        feed.on("stock", self.stock_returned)
 
     async def aclose(self) -> None:
         """Finishes what was accepted, and takes no more."""
-        for batcher in (self.batcher, self.lookups, self.recalls):
+        for batcher in (self.batcher, self.lookups):
             await batcher.aclose()
         for task in self._learning:
             task.cancel()
         await asyncio.gather(*self._learning, return_exceptions=True)
 
-    async def reserve(self, sale_id: str, buyer_id: str, key: str, quantity: int) -> Reservation:
+    def reserve(self, sale_id: str, buyer_id: str, key: str, quantity: int) -> Awaitable[Reservation]:
         """See ``StockLedger.reserve``."""
-        shelf = self.shelves.get(sale_id)
+        shelf, ask = self.shelves.get(sale_id), Reserve(sale_id, buyer_id, key, quantity)
         if shelf is None:
-            shelf = await self.shelf(sale_id)
-        ask = Reserve(sale_id, buyer_id, key, quantity)
+            return self._reserve_unknown(ask)
         if shelf.surely_sold_out(buyer_id, self._clock.monotonic()) and self._feed.current:
-            raise self._problem(LimitReached if quantity > shelf.sale.per_buyer_limit else SoldOut)
-        made = await self.batcher.submit(ask)
-        if made is None:
-            made = await self._earlier(ask)
-        reservation: Reservation = made
-        return reservation
+            return failed(self._problem(LimitReached if quantity > shelf.sale.per_buyer_limit else SoldOut))
+        try:
+            return self.batcher.submit(ask)
+        except Problem as problem:
+            return failed(problem)
+
+    async def _reserve_unknown(self, ask: Reserve) -> Reservation:
+        await self.shelf(ask.sale_id)
+        return await self.reserve(ask.sale_id, ask.buyer_id, ask.key, ask.quantity)
 
     async def shelf(self, sale_id: str) -> Shelf:
         """What this worker knows of the sale, read from the archive where that is nothing. Raises ``NotFound``."""
@@ -136,9 +137,8 @@ class Purchases:
             reply = await self._ask(shelf, arguments)
         except Problem as problem:
             return [_again(problem) for _ in asks]
-        if reply is None:
-            return [None] * len(asks)
-        return self._answers(shelf, asks, reservations, arguments, reply)
+        answers = self._answers(shelf, asks, reservations, arguments, reply) if reply else [None] * len(asks)
+        return await self._with_earlier(asks, answers)
 
     def _written(self, shelf: Shelf, asks: list[Reserve]) -> tuple[list[str], list[str | int]]:
         """A new order's id for each purchase, and the script's arguments."""
@@ -232,19 +232,22 @@ class Purchases:
         self.outcomes["repeated"] += 1
         return row.reservation
 
-    async def _earlier(self, ask: Reserve) -> Reservation:
-        """The answer of a sale that is over: an earlier purchase under that key, or none any more."""
-        row = await self.recalls.submit(ask)
-        if row is None:
-            raise self._problem(SaleEnded)
-        answer = self._same(ask, row)
-        if isinstance(answer, Problem):
-            raise answer
-        return answer
+    async def _with_earlier(self, asks: list[Reserve], answers: list[Any]) -> list[Any]:
+        """Looks up what Redis does not hold any more: the orders of sales that are over, and of long ago."""
+        open_places = [place for place, answer in enumerate(answers) if answer is None]
+        if open_places:
+            found = await self._recall([asks[place] for place in open_places])
+            for place, row in zip(open_places, found, strict=True):
+                if row is None:
+                    answers[place] = self._problem(SaleEnded)
+                else:
+                    answers[place] = self._same(asks[place], row) if isinstance(row, OrderRow) else row
+        return answers
 
     # --- what is known here ---
 
-    def _stock_returned(self, sale_id: str) -> None:
+    def stock_returned(self, sale_id: str) -> None:
+        """Units of the sale came back, here or elsewhere: it may not be sold out any more."""
         shelf = self.shelves.get(sale_id)
         if shelf is not None:
             shelf.stock_returned()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Annotated
 
 from msgspec import Meta
@@ -29,7 +30,7 @@ from teahouse.problems import (
     TransactionReused,
     ValidationFailed,
 )
-from teahouse.sales.model import MAX_KEY_LENGTH
+from teahouse.sales.model import MAX_KEY_LENGTH, Reservation
 from teahouse.sales.service import ProductDraft, SaleDraft, SalesService
 from teahouse.sales.views import (
     Id,
@@ -41,7 +42,6 @@ from teahouse.sales.views import (
     ProductView,
     PurchaseBody,
     ReconciliationView,
-    ReservedView,
     SaleBody,
     SaleList,
     SaleView,
@@ -150,15 +150,16 @@ def _install_purchases(app: App, service: SalesService) -> None:
         status=202,
         tags=("sales",),
         problems=(NotFound, IdempotencyKeyMissing, IdempotencyMismatch, *_REFUSALS, *_WRITTEN),
+        view=view_reserved,
     )
-    async def purchase(
+    def purchase(
         caller: Caller,
         id: str,  # noqa: A002 - the path's name
         body: PurchaseBody,
         key: Annotated[str, Header("Idempotency-Key", expected=True), _KEY_SCHEMA] = "",
-    ) -> ReservedView:
+    ) -> Awaitable[Reservation]:
         """Reserves stock for the caller; the same Idempotency-Key and body get the same answer."""
-        return view_reserved(await service.purchase(caller.user_id, id, _checked_key(key), body.quantity))
+        return service.purchase(caller.user_id, id, _checked_key(key), body.quantity)
 
 
 def _install_orders(app: App, service: SalesService) -> None:

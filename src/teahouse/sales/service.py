@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
@@ -151,9 +151,9 @@ class SalesService:
 
     # --- orders ---
 
-    async def purchase(self, buyer_id: str, sale_id: str, key: str, quantity: int) -> Reservation:
+    def purchase(self, buyer_id: str, sale_id: str, key: str, quantity: int) -> Awaitable[Reservation]:
         """Reserves stock for a buyer; see ``StockLedger.reserve`` for what it promises and raises."""
-        return await self.ledger.reserve(sale_id, buyer_id, key, quantity)
+        return self.ledger.reserve(sale_id, buyer_id, key, quantity)
 
     async def cancel(self, buyer_id: str, order_id: str) -> Order:
         """The buyer's own reservation goes back. Raises ``NotFound`` and ``OrderNotCancellable``."""

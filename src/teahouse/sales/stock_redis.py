@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class RedisStockLedger:
             clock=clock,
             timed=timed,
             outcomes=self.purchases.outcomes,
+            stock_returned=self.purchases.stock_returned,
             max_waiting=max_waiting,
         )
         # Long replies of the log must not hold up purchases.
@@ -103,7 +104,7 @@ class RedisStockLedger:
     def batchers(self) -> tuple[Batcher[Any, Any], ...]:
         """For /metrics."""
         bought = self.purchases
-        return bought.batcher, bought.lookups, bought.recalls, *self.changes.batchers, self.cache.batcher
+        return bought.batcher, bought.lookups, *self.changes.batchers, self.cache.batcher
 
     # --- life ---
 
@@ -133,9 +134,9 @@ class RedisStockLedger:
 
     # --- verbs ---
 
-    async def reserve(self, sale_id: str, buyer_id: str, key: str, quantity: int) -> Reservation:
+    def reserve(self, sale_id: str, buyer_id: str, key: str, quantity: int) -> Awaitable[Reservation]:
         """See ``StockLedger``."""
-        return await self.purchases.reserve(sale_id, buyer_id, key, quantity)
+        return self.purchases.reserve(sale_id, buyer_id, key, quantity)
 
     async def cancel(self, order_id: str, buyer_id: str) -> Order:
         """See ``StockLedger``."""
@@ -165,6 +166,7 @@ class RedisStockLedger:
             raise StockNotReducible(f"{reply[1]} are reserved or sold already.")
         if reply[0] != b"ok":
             raise StockLost
+        self.purchases.stock_returned(sale_id)
         await self.cache.invalidate(sale_id)
 
     # --- what readers see ---

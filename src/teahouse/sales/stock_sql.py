@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from teahouse.batching import Batcher
+from teahouse.batching import Batcher, failed
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database
 from teahouse.problems import DatabaseUnavailable, IdempotencyMismatch, NotFound, OutcomeUnknown, Problem, SaleEnded
@@ -104,24 +104,29 @@ class SqlStockLedger:
 
     # --- verbs ---
 
-    async def reserve(self, sale_id: str, buyer_id: str, key: str, quantity: int) -> Reservation:
+    def reserve(self, sale_id: str, buyer_id: str, key: str, quantity: int) -> Awaitable[Reservation]:
         """One purchase. The same key and quantity: the same reservation.
 
         Raises ``NotFound``, ``SoldOut``, ``LimitReached``, ``SaleNotStarted``, ``SaleEnded``, ``IdempotencyMismatch``.
         """
-        stock = self._stock(sale_id)
         ask = Reserve(sale_id, buyer_id, key, quantity)
-        if stock.closed and self._clock.now_ms() < stock.sale.ends_at:
-            # The clock was ahead when the sale was closed: what it forgot is read again.
-            self._stale = True
-        if not stock.closed or self._stale:
-            reservation: Reservation | None = await self.batcher.submit(ask)
-            if reservation is not None:
-                return reservation
+        try:
+            stock = self._stock(sale_id)
+            if stock.closed and self._clock.now_ms() < stock.sale.ends_at:
+                # The clock was ahead when the sale was closed: what it forgot is read again.
+                self._stale = True
+            if stock.closed and not self._stale:
+                return self._earlier(ask)
+            return self.batcher.submit(ask)
+        except Problem as problem:
+            return failed(problem)
+
+    async def _earlier(self, ask: Reserve) -> Reservation:
+        """The purchase that was made under this key while the sale was on."""
         earlier = await self._recalls.submit(ask)
         if earlier is None:
             raise SaleEnded
-        if earlier.quantity != quantity:
+        if earlier.quantity != ask.quantity:
             raise IdempotencyMismatch
         return earlier
 
@@ -194,6 +199,19 @@ class SqlStockLedger:
     # --- one batch ---
 
     async def _flush(self, commands: list[Command]) -> Sequence[Any]:
+        results = await self._decide(commands)
+        # Purchases of a sale that was closed meanwhile.
+        late = {
+            place: command
+            for place, (command, result) in enumerate(zip(commands, results, strict=True))
+            if result is None and isinstance(command, Reserve)
+        }
+        found = await asyncio.gather(*(self._earlier(ask) for ask in late.values()), return_exceptions=True)
+        for place, earlier in zip(late, found, strict=True):
+            results[place] = earlier
+        return results
+
+    async def _decide(self, commands: list[Command]) -> list[Any]:
         async with self._turn:
             if self._clock.monotonic() < self._resume_at:
                 return [DatabaseUnavailable() for _ in commands]

@@ -101,12 +101,15 @@ class App:
         max_body: int | None = None,
         headers: Mapping[str, str] | None = None,
         hidden: bool = False,
+        view: Callable[[Any], Any] | None = None,
     ) -> Callable[[HandlerT], HandlerT]:
         """Registers a handler.
 
         ``status`` is that of a plain return value and ``headers`` go out with it (``{"Cache-Control": "no-store"}``),
         ``max_body`` is in bytes, ``problems`` is what it may raise and ``hidden`` keeps it out of the OpenAPI
-        document. Raises ``ValueError`` where the path has the method already.
+        document. ``view`` makes the answer of what the handler returns or of what that gives when it has been waited
+        for, so that a handler may hand on a future as it is; the document then shows what ``view`` returns. Raises
+        ``ValueError`` where the path has the method already.
         """
 
         def register(handler: HandlerT) -> HandlerT:
@@ -114,7 +117,7 @@ class App:
             Response(headers=headers)
             first_line = (handler.__doc__ or "").strip().partition("\n")[0]
             route = Route(
-                method, path, handler, status, summary or first_line, tags, problems, max_body, headers, hidden
+                method, path, handler, status, summary or first_line, tags, problems, max_body, headers, hidden, view
             )
             self.router.add(route)
             return handler

@@ -117,7 +117,10 @@ def read_signature(route: Route, providers: Mapping[Any, Provider]) -> Signature
     if sum(parameter.source is Source.BODY for parameter in parameters) > 1:
         raise TypeError(f"{handler.__qualname__}: a request has one body")
     used = tuple(providers[parameter.type] for parameter in parameters if parameter.source is Source.PROVIDED)
-    return Signature(tuple(parameters), answered(hints.get("return", Any)), used)
+    returns = hints.get("return", Any)
+    if route.view is not None:
+        returns = get_type_hints(route.view, include_extras=True).get("return", Any)
+    return Signature(tuple(parameters), answered(returns), used)
 
 
 def compile_call(route: Route, signature: Signature, providers: Mapping[Any, Provider], background: Extract) -> Handler:

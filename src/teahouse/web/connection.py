@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import CancelledError, Future
+from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,20 +76,43 @@ class Connection(Incoming):
     # --- answering ----------------------------------------------------------------------------------------------------
 
     def _start(self, request: Request) -> None:
+        route = request.route
         try:
-            value = request.route.call(request)
+            value = route.call(request)
+            if route.view is not None and value.__class__ not in AWAITED:
+                value = route.view(value)
         except Exception as error:
             self._answer(request, translate(self._server, request, error))
             return
-        if value.__class__ in AWAITED:
+        if value.__class__ is Future:
+            # Somebody else does the work: a task of its own would only wait, and costs a tenth of a purchase.
+            self._busy = True
+            self._server.expect(value, partial(self._arrived, request))
+        elif value.__class__ in AWAITED:
             self._busy = True
             self._server.run(self._wait(request, value))
         else:
             self._answer(request, value)
 
+    def _arrived(self, request: Request, coming: Future[Any]) -> None:
+        if coming.cancelled() and self._server.cutting:
+            drop_work(self._server, request)
+            self._transport.abort()
+            return
+        try:
+            value = self._viewed(request, coming.result())
+        except (Exception, CancelledError) as error:
+            value = translate(self._server, request, error)
+        self._finish_waiting(request, value)
+
+    @staticmethod
+    def _viewed(request: Request, value: Any) -> Any:
+        view = request.route.view
+        return value if view is None else view(value)
+
     async def _wait(self, request: Request, coming: Any) -> None:
         try:
-            value = await coming
+            value = self._viewed(request, await coming)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -98,6 +123,9 @@ class Connection(Incoming):
             value = translate(self._server, request, error)
         except Exception as error:
             value = translate(self._server, request, error)
+        self._finish_waiting(request, value)
+
+    def _finish_waiting(self, request: Request, value: Any) -> None:
         self._busy = False
         self._answer(request, value)
         if self._queue or self._stop or self._uninvited is not None:

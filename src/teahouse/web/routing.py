@@ -22,7 +22,8 @@ class Route:
     """One method on one path template and the handler behind it.
 
     ``max_body`` is in bytes (None: the server's setting for JSON bodies), ``headers`` go out with plain return values,
-    ``problems`` is what the handler may raise, for the OpenAPI document.
+    ``problems`` is what the handler may raise, for the OpenAPI document, and ``view`` makes what goes over the wire of
+    what the handler returns.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Route:
     max_body: int | None = None
     headers: Mapping[str, str] | None = None
     hidden: bool = False
+    view: Callable[[Any], Any] | None = None
     call: Handler = field(init=False, repr=False)
     figures: RouteFigures = field(init=False, default_factory=RouteFigures, repr=False)
 

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from teahouse.problems import BadRequest, MethodNotAllowed, NotFound, Problem
@@ -80,7 +80,9 @@ class Server:
         self.tick = 0
         self._router = app.router
         self._connections: set[Connection] = set()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
+        # The time of a stop is over: what is cancelled now is so because of it.
+        self.cutting = False
         # Set whenever a connection or a handler ends, for a stop that waits for all of them.
         self._ended = asyncio.Event()
         self._doors: list[asyncio.Server] = []
@@ -156,8 +158,9 @@ class Server:
         await self._all_ended(seconds)
         for connection in list(self._connections):
             connection.abort()
-        for task in self._running:
-            task.cancel()
+        self.cutting = True
+        for work in list(self._running):
+            work.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=1)
         if self._ticker is not None:
@@ -224,8 +227,14 @@ class Server:
         self._running.add(task)
         task.add_done_callback(self._handled)
 
-    def _handled(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+    def expect(self, coming: asyncio.Future[Any], arrived: Callable[[asyncio.Future[Any]], None]) -> None:
+        """Calls ``arrived`` with the future that a handler returned when it is done; the server stops only after it."""
+        self._running.add(coming)
+        coming.add_done_callback(arrived)
+        coming.add_done_callback(self._handled)
+
+    def _handled(self, work: asyncio.Future[Any]) -> None:
+        self._running.discard(work)
         self._ended.set()
 
     def body_limit(self, request: Request) -> int:
