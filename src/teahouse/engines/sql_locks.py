@@ -23,7 +23,7 @@ _POSTGRES_PATIENCE = (
 )
 # The driver prints every warning, and MySQL warns of each primary key that has a name: none is kept for it to print.
 _MYSQL_PATIENCE = (
-    f"SET SESSION max_error_count = 0, lock_wait_timeout = {_LOCK_SECONDS} /*M!100000 , idle_transaction_timeout = 0 */",
+    f"SET SESSION max_error_count = 0, lock_wait_timeout = {_LOCK_SECONDS} /*M!100000, idle_transaction_timeout = 0 */",
 )
 
 
