@@ -100,6 +100,19 @@ async def test_what_a_restored_sale_does_not_have_is_kept_and_told_as_lost(recei
     assert receipts_in(tmp_path) == []
 
 
+async def test_what_a_sale_sells_after_its_repair_says_nothing_of_what_it_had_sold_before(receipts, archive, tmp_path):
+    receipts.note(SALE, 1, [row(1)])
+    receipts.note(SALE, 3, [row(2)])
+    # Redis came back with the first change alone, and was restored; then it sold on.
+    await archive.record([entry(1, 1)])
+    receipts.note(SALE, 2 + SEQ_LEAP, [row(4)])
+    await archive.record([entry(2 + SEQ_LEAP, 4)])
+    await written(receipts)
+    receipts._clock.advance(SEGMENT_SECONDS + 1)
+    await receipts.tidy()
+    assert [each.id for each in read_lost(tmp_path)] == [f"{2:032x}"]
+
+
 async def test_what_a_worker_that_was_killed_left_is_looked_at_by_another(receipts, archive, tmp_path):
     abandoned = receipts.folder / "w0-000001.jsonl"
     abandoned.write_text(f"{row(1)}\n{row(2)}\n" + row(3)[:20])

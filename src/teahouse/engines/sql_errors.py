@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from teahouse.problems import DatabaseUnavailable
@@ -20,6 +28,8 @@ _MYSQL_CONTENTION = frozenset((1205, 1213))
 _POSTGRES_CONTENTION = frozenset(("40001", "40P01", "55P03"))
 # A check constraint, in MariaDB and in MySQL: the driver takes both for operational.
 _MYSQL_CHECK = frozenset((4025, 3819))
+# A value that its column cannot hold; the driver names no class for all of these.
+_POSTGRES_DATA = "22"
 # Connection, authorization, unknown database, roll-back, resources, operator intervention, system, read-only.
 _POSTGRES_NOT_NOW = ("08", "28", "3D", "40", "53", "55", "57", "58", "25006", "XX")
 
@@ -34,6 +44,8 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         if _mysql_code(error) in _MYSQL_CHECK:
             raise IntegrityError(error.statement, error.params, error.orig or error) from error
+        if (_sqlstate(error) or "").startswith(_POSTGRES_DATA) and not isinstance(error, DataError):
+            raise DataError(error.statement, error.params, error.orig or error) from error
         if not _not_now(error):
             raise
         raise DatabaseUnavailable from error

@@ -174,7 +174,9 @@ def _write_payments(connection: Connection, rows: str) -> None:
 
 
 def _json_table(columns: Columns) -> str:
-    paths = ", ".join(f"{name} {kind} PATH '$[{place}]'" for place, (name, kind) in enumerate(columns))
+    # Unsaid, it is the database's own character set, and what that lacks would be lost without an error.
+    texts = {kind: f"{kind} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" for _, kind in columns if "CHAR" in kind}
+    paths = ", ".join(f"{name} {texts.get(kind, kind)} PATH '$[{place}]'" for place, (name, kind) in enumerate(columns))
     return f"JSON_TABLE(@teahouse_rows, '$[*]' COLUMNS ({paths})) AS new"
 
 
