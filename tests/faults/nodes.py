@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -52,6 +53,10 @@ class Node:
         for process in (self.server.process.pid, *self.workers):
             os.kill(process, signal.SIGKILL)
         self.server.process.wait(30)
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command beside it, with its settings and its data."""
+        return teahouse(*words, "--data-dir", "data", cwd=self.directory, **self._settings)
 
     @property
     def said(self) -> str:

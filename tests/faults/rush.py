@@ -13,7 +13,7 @@ from typing import Any
 
 from teahouse.web.client import Answer, Client, ClientError, TimedOut
 from tests.faults.nodes import Shop, client_of
-from tests.journeys.people import Person, log_in, log_in_boss, put_on_sale, well_formed
+from tests.journeys.people import Person, fresh, log_in, log_in_boss, put_on_sale, well_formed
 
 # An engine that is away must be told of within this, whatever the machine does besides.
 BOUND_SECONDS = 6.0
@@ -48,6 +48,10 @@ class Rush:
         self.slowest = 0.0
         self.over = False
         self.tasks: list[asyncio.Task[None]] = []
+        self.paused = False
+        self.names: list[str] = []
+        self.logs_in_again = False
+        self.busy = 0
         self.also_pays = False
         self._chance = random.Random(7)
 
@@ -55,18 +59,28 @@ class Rush:
         """A buyer at one of the nodes."""
         return Person(self.clients[place % len(self.clients)], self.buyers[number].tokens)
 
+    async def log_in_again(self, number: int) -> None:
+        """The same user, in a new session."""
+        client = self.clients[number % len(self.clients)]
+        self.buyers[number].tokens = (await log_in(client, self.names[number])).tokens
+
     # --- one buyer ---
 
     async def buys(self, number: int) -> None:
         """Until the rush is over; the last purchase is finished."""
         turn = 0
         while not self.over:
-            key = f"{number}-{turn}"
-            body = await self._until_it_is_known(number, key)
-            if body is not None and self.also_pays:
-                await self._settles(number, body)
-            turn += 1
+            if not self.paused:
+                self.busy += 1
+                await self._buys_one(number, f"{number}-{turn}")
+                self.busy -= 1
+                turn += 1
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _buys_one(self, number: int, key: str) -> None:
+        body = await self._until_it_is_known(number, key)
+        if body is not None and self.also_pays:
+            await self._settles(number, body)
 
     async def _until_it_is_known(self, number: int, key: str) -> dict[str, Any] | None:
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -114,9 +128,9 @@ class Rush:
             return None
         finally:
             self.slowest = max(self.slowest, time.monotonic() - begun)
-        return self._judged(answer)
+        return await self._judged(answer, number)
 
-    def _judged(self, answer: Answer) -> Answer | None:
+    async def _judged(self, answer: Answer, number: int) -> Answer | None:
         try:
             well_formed(answer)
         except AssertionError as error:
@@ -124,6 +138,9 @@ class Rush:
         slug = "" if answer.status < 400 else answer.json()["type"].rpartition("/")[2]
         if answer.status == 503:
             self.refused[slug] += 1
+            return None
+        if answer.status == 401 and self.logs_in_again:
+            await self.log_in_again(number)
             return None
         if answer.status not in (200, 202) and slug != "sold-out":
             self.strange.append(f"{answer.status} {answer.body[:300]!r}")
@@ -157,6 +174,14 @@ class Rush:
             assert time.monotonic() < deadline, f"nobody was told 503: {self.summary()}"
             await asyncio.sleep(0.01)
 
+    async def rests(self) -> None:
+        """Returns when nobody is asking; ``paused`` is how it goes on."""
+        self.paused = True
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while self.busy:
+            assert time.monotonic() < deadline, self.summary()
+            await asyncio.sleep(0.01)
+
     async def lasts(self, seconds: float) -> None:
         """Goes on for so long."""
         deadline = time.monotonic() + seconds
@@ -173,17 +198,29 @@ class Rush:
 
 @asynccontextmanager
 async def rush(
-    shop: Shop, *, buyers: int = 12, pays: bool = False, log_in_at: int | None = None, **terms: Any
+    shop: Shop,
+    *,
+    buyers: int = 12,
+    pays: bool = False,
+    log_in_at: int | None = None,
+    logs_in_again: bool = False,
+    **terms: Any,
 ) -> AsyncIterator[Rush]:
-    """Buyers who are at it while the block runs; they log in at every node in turn, or at one."""
+    """Buyers who are at it while the block runs. They log in at every node in turn, or at one.
+
+    ``logs_in_again``: whoever is told that they are logged out logs in, as a mini-program would; a mistake otherwise.
+    """
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client_of(node)) for node in shop.nodes]
         boss = await log_in_boss(clients[0])
         stock = terms.setdefault("stock", 1_000_000)
         sale = await put_on_sale(boss, **{"perBuyerLimit": stock, **terms})
         crowd = Rush(shop, clients, boss, sale)
-        crowd.also_pays = pays
-        crowd.buyers = [await log_in(clients[(log_in_at or number) % len(clients)]) for number in range(buyers)]
+        crowd.also_pays, crowd.logs_in_again = pays, logs_in_again
+        crowd.names = [fresh() for _ in range(buyers)]
+        crowd.buyers = [
+            await log_in(clients[(log_in_at or number) % len(clients)], name) for number, name in enumerate(crowd.names)
+        ]
         crowd.tasks = [asyncio.create_task(crowd.buys(number)) for number in range(buyers)]
         try:
             yield crowd

@@ -58,6 +58,9 @@ async def reconcile_with_redis(
         differences = await books.compare(each_id)
         differs = any(each.kind in _RESTORED for each in differences)
         if repair and (differs or each_id in recounted):
+            # A sale that still sells must not, before the last of what it sold is read.
+            await books.stop_selling(each_id)
+            await _drain(redis, scripts, archive, clock)
             await books.restore((await archive.sales([each_id]))[each_id])
             differences = [each.mended() if each.kind in _RESTORED else each for each in differences]
         found += differences
@@ -104,9 +107,11 @@ async def _drain(redis: Redis, scripts: Scripts, archive: Archive, clock: Clock)
     )
     recorder = Recorder(backlog, archive, per_second=_UNPACED)
     deadline = asyncio.get_running_loop().time() + _DRAIN_SECONDS
+    # What is sold meanwhile is not waited for: it might never end.
+    newest = await backlog.newest()
     while True:
         await recorder.drain()
-        if await backlog.empty():
+        if await backlog.has_left(newest):
             return
         if asyncio.get_running_loop().time() > deadline:
             raise RedisUnavailable(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -115,10 +115,19 @@ class RedisBacklog:
             if archived.seq >= 0 and not archived.tally.reserved:
                 await self._scripts.close(archived.sale.id, now, archived.seq, CLOSE_AFTER_MS)
 
-    async def empty(self) -> bool:
-        """Whether no log has an entry."""
-        lengths = await asyncio.gather(*(self._redis.ask("XLEN", keys.log_key(shard)) for shard in keys.SHARDS))
-        return not any(lengths)
+    async def newest(self) -> dict[str, str]:
+        """By shard, the last entry of each log that has one."""
+        found = await asyncio.gather(
+            *(self._redis.ask("XREVRANGE", keys.log_key(shard), "+", "-", "COUNT", 1) for shard in keys.SHARDS)
+        )
+        return {shard: entries[0][0].decode() for shard, entries in zip(keys.SHARDS, found, strict=True) if entries}
+
+    async def has_left(self, newest: Mapping[str, str]) -> bool:
+        """Whether all up to these entries has been recorded, however much has been logged since."""
+        found = await asyncio.gather(
+            *(self._redis.ask("XRANGE", keys.log_key(shard), "-", entry, "COUNT", 1) for shard, entry in newest.items())
+        )
+        return not any(found)
 
     async def count(self) -> int:
         """How many orders and payments wait to be recorded; for /metrics."""

@@ -30,6 +30,8 @@ _ABANDONED_SECONDS = 120.0
 _GATHER_SECONDS = 0.1
 _TIDY_SECONDS = 5.0
 _AT_ONCE = 500
+# A leap begins where Redis had come to after its loss, which is less far than what buyers were told.
+_RESTORED = SEQ_LEAP // 2
 LOST = "lost-"
 TOLD = "told-"
 
@@ -45,6 +47,10 @@ class Segment:
         self.begun_at = now
         self.size = 0
         self.seqs: dict[str, int] = {}
+
+    def was_before_a_repair(self, sale_id: str, seq: int) -> bool:
+        """Whether the sale has been restored since: what it sold then says nothing of what it had sold before."""
+        return seq - self.seqs.get(sale_id, seq) > _RESTORED
 
 
 class Receipts:
@@ -85,7 +91,8 @@ class Receipts:
         """These orders were made by the sale's ``seq``-th change, and their buyers are told."""
         now = self._clock.monotonic()
         segment = self._segments[-1] if self._segments else None
-        if segment is None or segment.size > SEGMENT_BYTES or now - segment.begun_at > SEGMENT_SECONDS:
+        full = segment is None or segment.size > SEGMENT_BYTES or now - segment.begun_at > SEGMENT_SECONDS
+        if segment is None or full or segment.was_before_a_repair(sale_id, seq):
             segment = self._begin(now)
         text = "\n".join(rows) + "\n"
         segment.size += len(text)
@@ -147,7 +154,7 @@ class Receipts:
             ahead = [known[sale_id].seq - seq if sale_id in known else -1 for sale_id, seq in segment.seqs.items()]
             if min(ahead) < 0:
                 continue
-            if max(ahead) < SEQ_LEAP:
+            if max(ahead) < _RESTORED:
                 # Counters that have come so far step by step had all orders with them.
                 segment.path.unlink(missing_ok=True)
             else:

@@ -117,15 +117,20 @@ class Reconciliation:
 
     # --- bringing back ---
 
+    async def stop_selling(self, sale_id: str) -> Ledgered | None:
+        """Nothing of the sale is sold from now on, until it is restored. Returns how it was before."""
+        before = await self._ledgered(sale_id)
+        if before is not None:
+            await self._redis.ask("HSET", keys.sale_key(sale_id), "lost", "1")
+        return before
+
     async def restore(self, archived: Archived) -> None:
         """The sale in Redis as the archive has it. All that was logged of it must be recorded before.
 
         Nothing of it is sold meanwhile; a restore that breaks off leaves it so.
         """
         sale = archived.sale
-        before = await self._ledgered(sale.id)
-        if before is not None:
-            await self._redis.ask("HSET", keys.sale_key(sale.id), "lost", "1")
+        before = await self.stop_selling(sale.id)
         await self._redis.ask("UNLINK", keys.slots_key(sale.id), keys.held_key(sale.id))
         reserved = sold = placed = 0
         held: dict[str, int] = {}
