@@ -16,10 +16,7 @@ _read_row = msgspec.json.Decoder(OrderRow).decode
 
 
 class RedisOrders:
-    """``Orders`` over both. Each order is here as soon as its buyer was told, whether or not it is recorded yet.
-
-    Lists show the latest hundred unrecorded orders of a buyer and minute; further ones follow when they are recorded.
-    """
+    """``Orders`` over both. Each order is here as soon as its buyer was told, whether or not it is recorded yet."""
 
     def __init__(self, redis: Redis, scripts: Scripts, archive: Archive) -> None:
         self._redis = redis
@@ -39,7 +36,7 @@ class RedisOrders:
     async def page(self, buyer_id: str, *, before: str | None, limit: int) -> list[Order]:
         """See ``Orders``."""
         # Redis first: what leaves it between the two is in the archive by then.
-        here = await asyncio.gather(*(self._scripts.mine(shard, buyer_id) for shard in keys.SHARDS))
+        here = await asyncio.gather(*(self._scripts.mine(shard, buyer_id, before, limit) for shard in keys.SHARDS))
         found = {row.id: row for row in await self._archive.page(buyer_id, before=before, limit=limit)}
         for rows in here:
             for text in rows:

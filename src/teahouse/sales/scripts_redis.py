@@ -73,10 +73,12 @@ class Scripts:
         """Whether Redis still knows the sale up to ``seq``; where not, the sale is marked as lost."""
         return bool(await self._redis.run(self._scripts["witness"], (keys.sale_key(sale_id),), (seq,)))
 
-    async def mine(self, shard: str, buyer_id: str) -> list[bytes]:
-        """The rows of a buyer's latest orders in a shard."""
+    async def mine(self, shard: str, buyer_id: str, before: str | None, limit: int) -> list[bytes]:
+        """The rows of a buyer's latest orders in a shard, older than ``before``; may be more than ``limit``."""
         names = (keys.orders_key(shard),)
-        rows: list[bytes] = await self._redis.run(self._scripts["mine"], names, (keys.prefix(shard), buyer_id))
+        rows: list[bytes] = await self._redis.run(
+            self._scripts["mine"], names, (keys.prefix(shard), buyer_id, before or "", limit)
+        )
         return rows
 
     async def recorded(self, shard: str, entries: Sequence[str]) -> int:

@@ -54,11 +54,7 @@ local function find(id, archived)
 end
 
 local function remember(order)
-  local recent = prefix .. 'recent:' .. minute
-  local ids = redis.call('HGET', recent, order.buyer) or ''
-  if string.sub(ids, -32) ~= order.id then
-    redis.call('HSET', recent, order.buyer, string.sub(ids .. order.id, -3200))
-  end
+  redis.call('ZADD', prefix .. 'recent:' .. minute, 0, order.buyer .. order.id)
   redis.call('RPUSH', prefix .. 'final:' .. minute, 'o' .. order.id)
 end
 

@@ -15,7 +15,7 @@ for i, id in ipairs(ids) do
   if entry then
     for place = 1, #entry[2], 2 do
       if entry[2][place] == 'count' then
-        units = units + tonumber(entry[2][place + 1])
+        units = units + (tonumber(entry[2][place + 1]) or 0)
       end
     end
     gone = gone + 1

@@ -45,7 +45,7 @@ local reply = {'ok', now, seq, remaining, placed}
 local due_at = whole(now + tonumber(sale[4]) * 1000)
 local rest = '"reserved",' .. whole(now) .. ',' .. due_at .. ',' .. whole(now) .. ',1]'
 local taken, holding, repeats, places = {}, {}, {}, {}
-local new_slots, new_rows, new_due, logged, new_ids = {}, {}, {}, {}, {}
+local new_slots, new_rows, new_due, new_recent, logged = {}, {}, {}, {}, {}
 local changed_buyers = {}
 local made = 0
 
@@ -80,7 +80,7 @@ for i = 1, count do
       new_rows[2 * made - 1], new_rows[2 * made] = id, row
       new_due[2 * made - 1], new_due[2 * made] = due_at, id
       logged[made] = row
-      new_ids[buyer] = (new_ids[buyer] or '') .. id
+      new_recent[2 * made - 1], new_recent[2 * made] = 0, buyer .. id
       reply[5 + i] = 0
     end
   end
@@ -92,17 +92,12 @@ if made > 0 then
   redis.call('HSET', KEYS[4], unpack(new_rows))
   redis.call('ZADD', KEYS[5], unpack(new_due))
   local minute = math.floor(now / MINUTE)
-  local recent = prefix .. 'recent:' .. minute
-  local ids = redis.call('HMGET', recent, unpack(changed_buyers))
-  local new_held, new_recent = {}, {}
+  local new_held = {}
   for i, buyer in ipairs(changed_buyers) do
     new_held[2 * i - 1], new_held[2 * i] = buyer, holding[buyer]
-    new_recent[2 * i - 1] = buyer
-    -- The latest hundred of a minute are enough for a list; the others follow from SQL.
-    new_recent[2 * i] = string.sub((ids[i] or '') .. new_ids[buyer], -3200)
   end
   redis.call('HSET', KEYS[3], unpack(new_held))
-  redis.call('HSET', recent, unpack(new_recent))
+  redis.call('ZADD', prefix .. 'recent:' .. minute, unpack(new_recent))
   redis.call('HSET', KEYS[1], 'remaining', whole(remaining), 'reserved', whole(reserved), 'seq', whole(seq),
     'placed', whole(placed + made))
   local place = log(
