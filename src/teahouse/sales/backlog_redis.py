@@ -20,6 +20,7 @@ from teahouse.sales.stock import CLOSE_AFTER_MS
 LEASE_MS = 3000
 _ENTRIES_AT_ONCE = 64
 _TIDY_SECONDS = 2.0
+_NOTHING = Tally(0, 0, 0, 0)
 # The lease belongs to whoever wrote its name there; another must wait until it runs out. 2: it was free.
 _LEAD = Script(
     "local holder = redis.call('GET', KEYS[1]) "
@@ -173,7 +174,15 @@ def _entries(found: Sequence[Any]) -> list[Entry]:
 
 
 def entry_of(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
-    """An entry of the stream, as ``lua/rows.lua`` wrote it."""
+    """An entry of the stream, as ``lua/rows.lua`` wrote it. From another hand it is one that no archive takes."""
+    try:
+        return _entry(entry_id, fields)
+    except (KeyError, TypeError, ValueError):
+        unreadable = repr(fields)
+        return Entry(entry_id.decode(), "", 0, int(entry_id.partition(b"-")[0]), _NOTHING, 0, unreadable, "")
+
+
+def _entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
     named = dict(zip(fields[::2], fields[1::2], strict=True))
     tally = [int(each) for each in named[b"tally"].split(b",") if each]
     return Entry(
@@ -181,7 +190,7 @@ def entry_of(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
         sale_id=named[b"sale"].decode(),
         seq=int(named[b"seq"]),
         at=int(named[b"at"]),
-        tally=Tally(*tally) if tally else Tally(0, 0, 0, 0),
+        tally=Tally(*tally) if tally else _NOTHING,
         count=int(named[b"count"]),
         orders=named[b"orders"].decode(),
         payments=named[b"payments"].decode(),

@@ -151,8 +151,11 @@ class Recorder:
         self.transactions += 1
 
     async def _report(self, part: Sequence[tuple[str, Entry]], refused: Sequence[Refused]) -> None:
-        shard = part[0][0]
-        await self._backlog.set_aside(shard, refused)
+        by_shard: dict[str, list[Refused]] = {}
+        for each in refused:
+            by_shard.setdefault(_shard_of(each, part), []).append(each)
+        for shard, its_own in by_shard.items():
+            await self._backlog.set_aside(shard, its_own)
         self.set_aside += len(refused)
         for each in refused:
             _log.error("%s cannot be recorded and is set aside: %s", each.id, each.reason)
@@ -169,6 +172,15 @@ def portions(taken: Sequence[tuple[str, Entry]], most: int = ORDERS_AT_ONCE) -> 
         parts[-1].append(each)
         size += each[1].count
     return parts
+
+
+def _shard_of(refused: Refused, part: Sequence[tuple[str, Entry]]) -> str:
+    named = (
+        shard
+        for shard, entry in part
+        if refused.id == entry.id or refused.id in entry.orders or refused.id in entry.payments
+    )
+    return next(named, part[0][0])
 
 
 def _units(part: Sequence[tuple[str, Entry]]) -> int:
