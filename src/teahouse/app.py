@@ -18,7 +18,7 @@ from teahouse.caching import Cache, SharedLayer, Times
 from teahouse.caching.metrics_prometheus import CacheCollector
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database, database_on
-from teahouse.insight.metrics_prometheus import SaleFigures, SalesCollector
+from teahouse.insight.metrics_prometheus import RedisCollector, SaleFigures, SalesCollector
 from teahouse.sales import Product, SalesService, StockLedger, routes
 from teahouse.sales.catalogue_cached import CatalogueCached, weigh_product
 from teahouse.sales.catalogue_sql import SqlCatalogue
@@ -126,6 +126,7 @@ class Teahouse(App):
         self.on_start(feed.start)
         self.on_stop(feed.aclose)
         self.ready_check("redis", redis.ping)
+        self.metrics.register(RedisCollector(redis, feed))
         users, catalogue = self._cached(
             settings, database, lambda kind, name: RedisCache(redis, feed, kind, name=name, clock=clock)
         )
