@@ -79,6 +79,8 @@ class Reconciliation:
             return audit if seq < 0 else _lost(audit, "Redis does not know the sale")
         if ledgered.lost or ledgered.seq < seq:
             return _lost(audit, "Redis has lost a part of the sale")
+        # Where nobody has written down that it was opened, it was all the same.
+        seq = max(0, seq)
         if ledgered.seq == seq:
             return _side_by_side(audit, seq, ledgered, [])
         between = [entry for entry in await self._unrecorded(audit.sale_id) if seq < entry.seq <= ledgered.seq]
@@ -88,7 +90,7 @@ class Reconciliation:
         names = ("initial", "remaining", "reserved", "sold", "seq", "lost")
         *counters, lost = await self._redis.ask("HMGET", keys.sale_key(sale_id), *names)
         if counters[4] is None:
-            return None
+            return None if lost is None else Ledgered(Tally(0, 0, 0, 0), 0, lost=True)
         return Ledgered(Tally(*(int(each) for each in counters[:4])), int(counters[4]), lost is not None)
 
     async def _unrecorded(self, sale_id: str) -> list[Entry]:
