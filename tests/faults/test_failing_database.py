@@ -80,7 +80,7 @@ async def test_a_sale_that_could_not_be_stored_does_not_exist(shop):
     shop.database.fault = "before-commit"
     with pytest.raises(DatabaseUnavailable):
         await shop.sale()
-    assert shop.service.sales(before=None, limit=9) == []
+    assert await shop.service.sales(before=None, limit=9) == []
 
 
 async def test_an_expiry_that_failed_is_made_up_for(shop):

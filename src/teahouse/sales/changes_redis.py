@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import msgspec
 from teahouse.batching import Batcher
 from teahouse.clock import Clock
 from teahouse.engines.redis import Redis
-from teahouse.problems import NotFound, OrderNotCancellable, Problem, StockLost, TransactionReused
+from teahouse.problems import DatabaseUnavailable, NotFound, OrderNotCancellable, Problem, StockLost, TransactionReused
 from teahouse.sales import keys_redis as keys
 from teahouse.sales.archive import Archive, OrderRow, PaymentRow
 from teahouse.sales.model import CANCELLED, EXPIRED, PAID, Cancel, Order, OrderEvent, Payment, Settle
@@ -23,6 +24,9 @@ from teahouse.sales.scripts_redis import Scripts
 EXPIRE_AT_ONCE = 500
 # A transaction is remembered here until SQL has had a day to take its payment.
 _CLAIM_SECONDS = 86_400
+# An archive that fails so late gives no answer at all; it is asked again after a pause.
+_SILENT_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 _read_row = msgspec.json.Decoder(OrderRow).decode
@@ -62,6 +66,7 @@ class Changes:
         self._rejoining = rejoining
         self._clock = clock
         self._timed = timed
+        self._ask_again_at = float("-inf")
 
     @property
     def batchers(self) -> tuple[Batcher[Any, Any], ...]:
@@ -156,11 +161,17 @@ class Changes:
         return StockLost() if said == b"lost" else NotFound()
 
     async def _settle_all(self, settles: dict[int, Settle]) -> dict[int, Any]:
+        begun = time.monotonic()
         try:
+            if begun < self._ask_again_at:
+                raise DatabaseUnavailable
             payments = await self._archive.payments([each.transaction_id for each in settles.values()])
             orders = await self._archive.orders([each.order_id for each in settles.values()])
             claimed = await self._claim(settles)
         except Problem as problem:
+            if time.monotonic() - begun > _SILENT_SECONDS:
+                # Those who have waited for this batch to end must not wait for the same silence again.
+                self._ask_again_at = time.monotonic() + _PAUSE_SECONDS
             return {place: _again(problem) for place in settles}
         results: dict[int, Any] = {}
         asked: dict[int, tuple[str, tuple[str | int | bytes, ...]]] = {}
