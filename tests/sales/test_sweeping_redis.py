@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from teahouse.problems import IdempotencyMismatch, SaleEnded
-from teahouse.sales import Tally
+from teahouse.sales import Tally, backlog_redis
 from teahouse.sales import keys_redis as keys
 from teahouse.sales.stock import CLOSE_AFTER_MS
 from tests.sales.shop import ANN, BOB
@@ -142,3 +142,17 @@ async def test_many_repeats_of_a_closed_sale_are_looked_up_together(shop):
     await shop.record()
     await tidy(shop)
     assert await asyncio.gather(*(shop.buy(sale, f"{number:032x}") for number in range(20))) == made
+
+
+async def test_a_sale_that_many_newer_ones_have_followed_is_closed_too(shop, monkeypatch):
+    monkeypatch.setattr(backlog_redis, "_SALES_AT_ONCE", 3)
+    sales = [await shop.sale(lasts=10, pay=5) for _ in range(7)]
+    for sale in sales:
+        await shop.buy(sale, ANN)
+    shop.clock.advance(10 + CLOSE_AFTER_MS / 1000)
+    await shop.ledger.expire_due()
+    await shop.record()
+    for _ in range(3):
+        await tidy(shop)
+    assert await shop.redis.ask("KEYS", "teahouse:{*:slots:*") == []
+    await tidy(shop)

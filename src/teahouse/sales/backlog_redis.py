@@ -20,6 +20,7 @@ from teahouse.sales.stock import CLOSE_AFTER_MS
 LEASE_MS = 3000
 _ENTRIES_AT_ONCE = 64
 _TIDY_SECONDS = 2.0
+_SALES_AT_ONCE = 100
 _NOTHING = Tally(0, 0, 0, 0)
 # The lease belongs to whoever wrote its name there; another must wait until it runs out. 2: it was free.
 _LEAD = Script(
@@ -49,6 +50,7 @@ class RedisBacklog:
         self._unfinished: set[str] = set()
         self._incarnation = ""
         self._tidy_at = 0.0
+        self._tidied: str | None = None
 
     async def lead(self) -> bool:
         """See ``Backlog``."""
@@ -112,9 +114,12 @@ class RedisBacklog:
         self._tidy_at = time.monotonic() + _TIDY_SECONDS
         now = self._clock.now_ms() if self._timed else 0
         await asyncio.gather(*(self._scripts.sweep(shard, now) for shard in keys.SHARDS))
-        for archived in await self._archive.newest(before=None, limit=100):
+        looked_at = await self._archive.newest(before=self._tidied, limit=_SALES_AT_ONCE)
+        for archived in looked_at:
             if archived.seq >= 0 and not archived.tally.reserved:
                 await self._scripts.close(archived.sale.id, now, archived.seq, CLOSE_AFTER_MS)
+        # The older ones next time, and the newest again when all have been looked at.
+        self._tidied = looked_at[-1].sale.id if len(looked_at) == _SALES_AT_ONCE else None
 
     async def newest(self) -> dict[str, str]:
         """By shard, the last entry of each log that has one."""
