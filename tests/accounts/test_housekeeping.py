@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from teahouse.accounts import housekeeping
 from teahouse.accounts.login import Device
 from teahouse.accounts.tables_sql import sessions
+from teahouse.problems import DatabaseUnavailable
 from tests.accounts.conftest import SECRET, accounts_on
 
 HERE = Device("192.0.2.1")
@@ -126,3 +127,21 @@ async def test_a_round_that_fails_is_logged_and_the_next_one_comes(accounts, mon
         await keeper.aclose()
         await keeper.aclose()
     assert "broken sweep" in caplog.text
+
+
+async def test_an_engine_that_is_away_is_named_in_one_line_without_a_trace(accounts, monkeypatch, caplog):
+    monkeypatch.setattr(housekeeping, "_EVERY_SECONDS", 0)
+    rounds: asyncio.Queue[None] = asyncio.Queue()
+
+    async def away() -> int:
+        rounds.put_nowait(None)
+        raise DatabaseUnavailable("nobody answers")
+
+    keeper = housekeeping.Housekeeping(accounts.sessions, accounts.revocations, [away], clock=accounts.sessions._clock)
+    keeper.start()
+    async with asyncio.timeout(5):
+        await rounds.get()
+        await rounds.get()
+    await keeper.aclose()
+    assert "nobody answers" in caplog.text
+    assert "Traceback" not in caplog.text

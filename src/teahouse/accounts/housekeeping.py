@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from teahouse.accounts.revocations import Revocations
 from teahouse.accounts.sessions import Sessions
 from teahouse.clock import Clock
+from teahouse.problems import Problem
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class Housekeeping:
             await asyncio.sleep(_EVERY_SECONDS)
             try:
                 await self.round()
+            except Problem as problem:
+                _log.warning("housekeeping of accounts waits for another minute: %s", problem.detail)
             except Exception:  # noqa: BLE001 — logged with its trace; the next round must come
                 _log.exception("housekeeping of accounts failed; it is tried again in a minute")
 
