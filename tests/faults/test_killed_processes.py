@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -73,6 +74,29 @@ async def test_the_last_units_are_sold_once_while_workers_are_killed(crowded: Sh
         await account(crowd, all_answered=False)
         assert len(crowd.told) == 60
         await _until(lambda: all(len(node.workers) == 2 and is_ready(node.url) for node in crowded.nodes))
+
+
+async def test_unpaid_stock_of_a_node_that_was_killed_returns_once_at_the_node_that_is_left(crowded: Shop):
+    async with rush(crowded, stock=40, buyers=8, payWithinSeconds=2) as crowd:
+        await crowd.sells(40)
+        crowd.over = True
+        await asyncio.to_thread(crowded.nodes[1].kill)
+        books = f"/v1/sales/{crowd.sale['id']}/reconciliation"
+        deadline = time.monotonic() + 60
+        while (found := (await crowd.boss.get(books)).json())["reserved"]:
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.1)
+        assert (found["remaining"], found["sold"], found["difference"]) == (40, 0, 0)
+        (number, _), body = next(iter(crowd.told.items()))
+        late = await crowd.at(0, number).post("/v1/sandbox/payments", json={"orderId": json.loads(body)["orderId"]})
+        assert late.status == 200, late.body
+        assert late.json()["state"] == "settled", late.body
+        statuses = f"SELECT status, COUNT(*) FROM orders WHERE sale_id = '{crowd.sale['id']}' GROUP BY status"
+        made = str(len(crowd.told) - 1)
+        await _until(lambda: sorted(crowded.rows(statuses)) == [["expired", made], ["paid", "1"]])
+        await asyncio.to_thread(crowded.nodes[1].start)
+        found = (await crowd.boss.get(books)).json()
+        assert (found["remaining"], found["sold"], found["difference"]) == (39, 1, 0)
 
 
 # --- the recorder -----------------------------------------------------------------------------------------------------

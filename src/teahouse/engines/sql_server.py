@@ -107,7 +107,8 @@ class Pool:
         async with AsyncExitStack() as stack:
             try:
                 connection = await stack.enter_async_context(self._engine.connect())
-            except (OSError, DBAPIError, PoolTimeout) as error:
+            except (OSError, DBAPIError, PoolTimeout, RuntimeError) as error:
+                # RuntimeError is what asyncmy raises where the connection died before it could look at it.
                 raise DatabaseUnavailable from error
             await connection.execution_options(**{_DEADLINE: deadline})
             yield connection
