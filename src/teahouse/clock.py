@@ -7,7 +7,9 @@ import time
 from datetime import UTC, datetime, timedelta
 
 _POOL_BYTES = 8000
-_RANDOM_BYTES = 8
+_RANDOM_DIGITS = 16
+# The two bits that say which kind of UUID it is, and two that are left to chance.
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 # Whole numbers throughout: seconds as a float lose a millisecond now and then.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -18,8 +20,9 @@ class Clock:
 
     def __init__(self) -> None:
         self._last_ms = 0
+        self._stamp = ""
         self._sequence = 0
-        self._pool = b""
+        self._pool = ""
         self._used = 0
 
     def now(self) -> float:
@@ -41,21 +44,21 @@ class Clock:
         """
         moment = self.now_ms()
         if moment > self._last_ms:
-            self._last_ms, self._sequence = moment, 0
+            self._begin(moment)
         else:
             self._sequence += 1
             if self._sequence > 0xFFF:
-                self._last_ms, self._sequence = self._last_ms + 1, 0
-        variant = 0x8 | (self._random() & 0x3)
-        return f"{self._last_ms:012x}7{self._sequence:03x}{variant:x}{self._random() >> 4:015x}"
-
-    def _random(self) -> int:
-        if self._used >= len(self._pool):
-            # One system call for a thousand ids.
-            self._pool, self._used = os.urandom(_POOL_BYTES), 0
+                self._begin(self._last_ms + 1)
         start = self._used
-        self._used = start + _RANDOM_BYTES
-        return int.from_bytes(self._pool[start : self._used], "big")
+        if start >= len(self._pool):
+            # One system call for a thousand ids.
+            self._pool, start = os.urandom(_POOL_BYTES).hex(), 0
+        self._used = end = start + _RANDOM_DIGITS
+        digits = self._pool[start:end]
+        return f"{self._stamp}{self._sequence:03x}{_VARIANT[digits[0]]}{digits[1:]}"
+
+    def _begin(self, moment: int) -> None:
+        self._last_ms, self._stamp, self._sequence = moment, f"{moment:012x}7", 0
 
 
 def to_datetime(milliseconds: int) -> datetime:

@@ -156,7 +156,7 @@ class SalesSettings(Section, frozen=True):
     per_buyer_limit: Count = 1
     max_waiting: Count = 10_000
     max_unrecorded: Count = 1_000_000
-    recorded_per_second: Count = 10_000
+    recorded_per_second: Count = 5_000
 
 
 class HttpSettings(Section, frozen=True):

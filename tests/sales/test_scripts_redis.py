@@ -93,9 +93,9 @@ async def test_a_reservation_its_counters_its_due_time_and_its_log_entry_are_one
     await desk.scripts.open(sale())
     assert await desk.buy(ask(1, quantity=2), ask(2, BOB)) == [b"ok", NOW, 1, 7, 2, 0, 0]
     assert await desk.row(1) == OrderRow(order_id(1), SALE_ID, ANN, "k", 2, 600, "reserved", NOW, NOW + 60_000, NOW, 1)
-    assert await desk.redis.ask("ZRANGE", keys.due_key(SHARD), 0, -1, "WITHSCORES") == [
-        value for number in (1, 2) for value in (order_id(number).encode(), str(NOW + 60_000).encode())
-    ]
+    due = await desk.redis.ask("ZRANGE", keys.due_key(SHARD), 0, -1, "WITHSCORES")
+    assert due == [f"{order_id(1)}{order_id(2)}".encode(), str(NOW + 60_000).encode()]
+    assert await desk.redis.ask("GET", keys.live_key(SHARD)) == b"2"
     [entry] = await desk.log()
     assert (entry.sale_id, entry.seq, entry.at, entry.tally, entry.count) == (SALE_ID, 1, NOW, Tally(10, 7, 3, 0), 2)
     rows = msgspec.json.decode(f"[{entry.orders}]", type=list[OrderRow])
@@ -195,7 +195,7 @@ async def test_a_sale_that_redis_does_not_know_is_missing_and_one_that_lags_behi
     assert await desk.buy(ask(3, BOB, "l")) == [b"lost"]
     assert await desk.change(cancel(1), settle(1)) == [[b"lost"], [b"lost"]]
     assert await desk.scripts.restock(SALE_ID, NOW, 50) == [b"lost"]
-    assert (await desk.change(expire(), now=NOW + MINUTE))[0] == [b"ok"]
+    assert (await desk.change(expire(), now=NOW + MINUTE))[0] == [b"ok", b""]
 
 
 async def test_opening_a_sale_again_changes_nothing(desk):
@@ -215,7 +215,7 @@ async def test_what_is_given_back_frees_the_limit_and_is_told_to_every_node(desk
     assert await desk.redis.ask("HGET", keys.held_key(SALE_ID), ANN) == b"1"
     await desk.change(cancel(2))
     assert await desk.redis.ask("EXISTS", keys.held_key(SALE_ID)) == 0
-    assert await desk.redis.ask("ZCARD", keys.due_key(SHARD)) == 0
+    assert await desk.redis.ask("GET", keys.live_key(SHARD)) == b"0"
     assert await desk.counters() == (10, 10, 0, 0)
 
 
@@ -259,10 +259,22 @@ async def test_no_more_expire_at_once_than_asked_for_and_the_oldest_first(desk):
     await desk.scripts.open(sale(ends=NOW + MINUTE))
     for number in range(4):
         await desk.buy(ask(number, key=str(number)), now=NOW + number)
-    [[_, *rows]] = await desk.change(expire(3), now=NOW + 60_002)
+    [[_, more, *rows]] = await desk.change(expire(3), now=NOW + 60_002)
     assert [msgspec.json.decode(row)[0] for row in rows] == [order_id(number) for number in range(3)]
-    assert await desk.change(expire(3), now=NOW + 60_002) == [[b"ok"]]
-    assert len((await desk.change(expire(3), now=NOW + 60_003))[0]) == 2
+    assert more == b"more"
+    assert await desk.change(expire(3), now=NOW + 60_002) == [[b"ok", b""]]
+    assert len((await desk.change(expire(3), now=NOW + 60_003))[0]) == 3
+
+
+async def test_what_was_reserved_together_expires_together_but_for_what_was_settled(desk):
+    await desk.scripts.open(sale(limit=5))
+    await desk.buy(*(ask(number, key=str(number)) for number in range(5)))
+    await desk.change(cancel(1), settle(3))
+    [[_, more, *rows]] = await desk.change(expire(2), now=NOW + MINUTE)
+    assert [msgspec.json.decode(row)[0] for row in rows] == [order_id(number) for number in (0, 2, 4)]
+    assert more == b"more"
+    assert await desk.change(expire(2), now=NOW + MINUTE) == [[b"ok", b""]]
+    assert await desk.redis.ask("GET", keys.live_key(SHARD)) == b"0"
 
 
 async def test_an_order_of_a_lost_sale_that_is_due_holds_up_no_other(desk):
@@ -273,8 +285,8 @@ async def test_an_order_of_a_lost_sale_that_is_due_holds_up_no_other(desk):
     await desk.scripts.open(msgspec.structs.replace(sale(), id=other))
     slot, quantity, head = ask(2)
     await desk.scripts.reserve(other, NOW, 0, PLENTY, (slot, quantity, head.replace(SALE_ID, other)))
-    [first, [_, row]] = await desk.change(expire(1), expire(1), now=NOW + MINUTE)
-    assert (first, msgspec.json.decode(row)[0]) == ([b"ok"], order_id(2))
+    told = await desk.change(expire(1), expire(1), now=NOW + MINUTE)
+    assert [msgspec.json.decode(row)[0] for _, _, *rows in told for row in rows] == [order_id(2)]
 
 
 async def test_stock_is_changed_down_to_what_is_promised_and_no_further(desk):

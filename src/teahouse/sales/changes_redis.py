@@ -92,18 +92,18 @@ class Changes:
         """See ``StockLedger.expire_due``."""
         await self._rejoining.check()
         counts = await asyncio.gather(*(self._expire(shard) for shard in keys.SHARDS))
-        due = await asyncio.gather(*(self._redis.ask("ZCARD", keys.due_key(shard)) for shard in keys.SHARDS))
-        self.live = sum(due)
+        live = await asyncio.gather(*(self._redis.ask("GET", keys.live_key(shard)) for shard in keys.SHARDS))
+        self.live = sum(int(each or 0) for each in live)
         return sum(counts)
 
     async def _expire(self, shard: str) -> int:
         total = 0
         while True:
             [reply] = await self._scripts.change(shard, self._now(), ("expire", "", EXPIRE_AT_ONCE, "", ""))
-            for row in reply[1:]:
+            for row in reply[2:]:
                 self._tell(_read_row(row), EXPIRED)
-            total += len(reply) - 1
-            if len(reply) - 1 < EXPIRE_AT_ONCE:
+            total += len(reply) - 2
+            if reply[1] != b"more":
                 return total
 
     def _now(self) -> int:

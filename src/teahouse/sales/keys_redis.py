@@ -44,8 +44,13 @@ def orders_key(shard: str) -> str:
 
 
 def due_key(shard: str) -> str:
-    """A sorted set: live orders by the end of their time to pay, in Unix milliseconds."""
+    """A sorted set: the ids of orders that fall due together, one after the other, by Unix milliseconds."""
     return f"{prefix(shard)}due"
+
+
+def live_key(shard: str) -> str:
+    """How many orders wait for their payment."""
+    return f"{prefix(shard)}live"
 
 
 def log_key(shard: str) -> str:

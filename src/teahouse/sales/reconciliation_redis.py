@@ -28,6 +28,7 @@ _MOVING_MS = 60_000
 _WAIT_SECONDS = 0.2
 
 _log = logging.getLogger(__name__)
+_read_row = msgspec.json.Decoder(OrderRow).decode
 _write_row = msgspec.json.Encoder().encode
 
 
@@ -158,16 +159,23 @@ class Reconciliation:
             if row.status in (RESERVED, PAID):
                 held[row.buyer_id] = held.get(row.buyer_id, 0) + row.quantity
                 buyers.add(row.buyer_id)
-        calls = [self._redis.ask("HSET", keys.slots_key(sale_id), *slots)]
+        known_here = await self._redis.ask("HMGET", keys.orders_key(shard), *(row.id for row in rows))
+        live_here = sum(_read_row(each).status == RESERVED for each in known_here if each is not None)
+        calls = [
+            self._redis.ask("HSET", keys.slots_key(sale_id), *slots),
+            self._redis.ask("INCRBY", keys.live_key(shard), len(live) - live_here),
+        ]
         if live:
             known = [value for row in live for value in (row.id, _write_row(row))]
             calls.append(self._redis.ask("HSET", keys.orders_key(shard), *known))
-            due = [value for row in live for value in (row.pay_before, row.id)]
+            together: dict[int, str] = {}
+            for row in live:
+                together[row.pay_before] = together.get(row.pay_before, "") + row.id
+            due = [value for moment, ids in together.items() for value in (moment, ids)]
             calls.append(self._redis.ask("ZADD", keys.due_key(shard), *due))
         if final:
             # What Redis took for live before, and is not any more, must not expire.
             calls.append(self._redis.ask("HDEL", keys.orders_key(shard), *final))
-            calls.append(self._redis.ask("ZREM", keys.due_key(shard), *final))
         if buyers:
             units = [value for buyer in buyers for value in (buyer, held[buyer])]
             calls.append(self._redis.ask("HSET", keys.held_key(sale_id), *units))

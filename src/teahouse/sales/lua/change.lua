@@ -4,7 +4,7 @@
 -- ARGV  prefix, now ('0': Redis' time), channel of the feed, then for each command five: verb, order id, and
 --       cancel: buyer, '', row        settle: amount, transaction id, row        expire: how many at most, '', ''
 --       row: the order as SQL has it, for one that is no longer here; '' where SQL has none
--- Reply for each command: {'ok', …}: the row (cancel), the payment as JSON (settle), the rows (expire);
+-- Reply for each command: {'ok', …}: the row (cancel), the payment as JSON (settle), 'more' or '' and the rows (expire);
 --       {'refused', row}: the order cannot be cancelled any more; {'reused'}: the transaction paid something else;
 --       {'unknown'}: there is no such order of this buyer; {'lost'}: Redis does not have the order's sale
 
@@ -85,7 +85,9 @@ local function move(sale, order, after)
     end
   end
   hold(sale, order, quantity * (counts(after) - counts(order.status)))
-  redis.call('ZREM', due_key, order.id)
+  if order.status == 'reserved' then
+    redis.call('DECR', prefix .. 'live')
+  end
   order.status, order.changed, order.version = after, whole(now), whole(tonumber(order.version) + 1)
   order.row = order.head .. ',"' .. after .. '",' .. order.created .. ',' .. order.pay .. ',' .. order.changed .. ','
     .. order.version .. ']'
@@ -161,20 +163,37 @@ local function settle(id, amount, transaction, archived)
   return {'ok', payment, order and order.row or '', late and 'late' or ''}
 end
 
-local function expire(_, most)
-  local rows = {'ok'}
-  local ids = redis.call('ZRANGEBYSCORE', due_key, '-inf', whole(now), 'LIMIT', 0, most)
-  for _, id in ipairs(ids) do
+-- Returns one group of orders that fall due together, and puts their rows to the others.
+local function expire_group(group, rows)
+  local waiting = {}
+  for at = 1, #group, 32 do
+    local id = string.sub(group, at, at + 31)
     local order = find(id, '')
-    local sale = order and load_sale(order.sale)
-    if not order or order.status ~= 'reserved' then
-      redis.call('ZREM', due_key, id)
-    elseif not sale then
-      -- Its sale has to be repaired first; the others need not wait for that.
-      redis.call('ZADD', due_key, whole(now + 5000), id)
-    else
-      move(sale, order, 'expired')
-      rows[#rows + 1] = order.row
+    if order and order.status == 'reserved' then
+      local sale = load_sale(order.sale)
+      if sale then
+        move(sale, order, 'expired')
+        rows[#rows + 1] = order.row
+      else
+        waiting[#waiting + 1] = id
+      end
+    end
+  end
+  redis.call('ZREM', due_key, group)
+  if #waiting > 0 then
+    -- Their sale has to be repaired first; the others need not wait for that.
+    redis.call('ZADD', due_key, whole(now + 5000), table.concat(waiting))
+  end
+end
+
+local function expire(_, most)
+  local rows = {'ok', ''}
+  local groups = redis.call('ZRANGEBYSCORE', due_key, '-inf', whole(now), 'LIMIT', 0, most)
+  for i, group in ipairs(groups) do
+    expire_group(group, rows)
+    if #rows - 2 >= tonumber(most) or i == tonumber(most) then
+      rows[2] = 'more'
+      break
     end
   end
   return rows

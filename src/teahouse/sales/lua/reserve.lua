@@ -45,7 +45,7 @@ local reply = {'ok', now, seq, remaining, placed}
 local due_at = whole(now + tonumber(sale[4]) * 1000)
 local rest = '"reserved",' .. whole(now) .. ',' .. due_at .. ',' .. whole(now) .. ',1]'
 local taken, holding, repeats, places = {}, {}, {}, {}
-local new_slots, new_rows, new_due, new_recent, logged = {}, {}, {}, {}, {}
+local new_slots, new_rows, new_ids, new_recent, logged = {}, {}, {}, {}, {}
 local changed_buyers = {}
 local made = 0
 
@@ -78,7 +78,7 @@ for i = 1, count do
       holding[buyer], taken[slot] = units, id
       new_slots[2 * made - 1], new_slots[2 * made] = slot, id
       new_rows[2 * made - 1], new_rows[2 * made] = id, row
-      new_due[2 * made - 1], new_due[2 * made] = due_at, id
+      new_ids[made] = id
       logged[made] = row
       new_recent[2 * made - 1], new_recent[2 * made] = 0, buyer .. id
       reply[5 + i] = 0
@@ -90,7 +90,9 @@ if made > 0 then
   seq = seq + 1
   redis.call('HSET', KEYS[2], unpack(new_slots))
   redis.call('HSET', KEYS[4], unpack(new_rows))
-  redis.call('ZADD', KEYS[5], unpack(new_due))
+  -- They fall due together, so they are one entry; what is settled before then is passed over.
+  redis.call('ZADD', KEYS[5], due_at, table.concat(new_ids))
+  redis.call('INCRBY', prefix .. 'live', made)
   local minute = math.floor(now / MINUTE)
   local new_held = {}
   for i, buyer in ipairs(changed_buyers) do
