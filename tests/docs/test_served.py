@@ -15,9 +15,10 @@ import pytest
 from teahouse import Teahouse, TestClient
 from teahouse.demo import Ledger
 from teahouse.demo.promises import judge
-from teahouse.settings import Settings
+from teahouse.settings import RedisSettings, Secret, Settings
 from tests.docs.pages import PAGES, ROOT, blocks, code_spans, tables
 from tests.processes import COMMAND, served
+from tests.redis_servers import RedisServer
 
 CLIENTS = ROOT / "docs" / "clients.md"
 OPERATE = ROOT / "docs" / "operate.md"
@@ -41,8 +42,14 @@ async def test_every_route_that_is_named_exists(client: TestClient) -> None:
             assert any(pattern.match(path) for pattern in known), f"{page.name}: {path}"
 
 
-async def test_every_metric_is_described_and_every_description_has_its_metric(client: TestClient) -> None:
-    text = (await client.get("/metrics")).body.decode()
+async def test_every_metric_is_described_and_every_description_has_its_metric(
+    tmp_path: Path, redis_shared: RedisServer
+) -> None:
+    # What runs on Redis tells all that one process tells, and more.
+    app = Teahouse()
+    app.compose(Settings(data_dir=tmp_path, redis=RedisSettings(url=Secret(redis_shared.url))))
+    async with TestClient(app) as client:
+        text = (await client.get("/metrics")).body.decode()
     exposed = dict(re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE))
     rows = [row for table in tables(OPERATE) for row in table if row[1] in ("counter", "gauge", "histogram")]
     described = {name.strip("`"): kind for name, kind, _ in rows}
