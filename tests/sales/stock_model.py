@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-LIMIT, PRICE, LASTS, PAY = 3, 100, 300, 20
+LIMIT, PRICE, LASTS, PAY = 3, 100, 900, 20
 
 
 @dataclass

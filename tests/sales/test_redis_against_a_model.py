@@ -22,13 +22,12 @@ from hypothesis.stateful import (
 )
 
 from teahouse.engines import sql_sqlite
-from teahouse.sales import keys_redis as keys
 from tests.sales.schedules import STOCK, World
 from tests.sales.stock_model import LASTS, LIMIT, PAY, PRICE, Model, ModelOrder
 
 SCHEDULES = 1000 if os.environ.get("CI") == "true" else 60
 STEPS = 20
-BUYERS = [letter * 32 for letter in "abc"]
+BUYERS = [letter * 32 for letter in "abcde"]
 
 nodes = st.sampled_from([0, 1])
 sales = st.sampled_from([0, 0, 0, 1])
@@ -106,6 +105,15 @@ class Schedule(RuleBasedStateMachine):
             assert told == self.model.pay(order_id, amount, transaction)
         self.everybody_sees(1 - node, [])
 
+    @rule(node=nodes, number=numbers)
+    def money_arrives_for_an_order_that_lapsed(self, node, number):
+        lapsed = [order for order in self.model.orders if not order.counts]
+        if lapsed:
+            order = lapsed[number % len(lapsed)]
+            wanted = order.id, order.quantity * PRICE, f"late {len(self.model.payments)}"
+            assert self.run(self.world.pay(node, *wanted)) == self.model.pay(*wanted)
+            self.everybody_sees(1 - node, [order])
+
     def order(self, number):
         number %= len(self.model.orders) + 1
         if number == len(self.model.orders):
@@ -115,7 +123,7 @@ class Schedule(RuleBasedStateMachine):
 
     def everybody_sees(self, node, answers):
         """Each order just answered, and the latest ones, are what they should be on the other node."""
-        wanted = {answer.id for answer in answers} | {order.id for order in self.model.orders[-2:]}
+        wanted = {answer.id for answer in answers} | {order.id for order in self.model.orders[-3:]}
         orders = [order for order in self.model.orders if order.id in wanted]
         told = self.run(self.world.statuses(node, orders))
         assert told == [order.status for order in orders]
@@ -131,6 +139,8 @@ class Schedule(RuleBasedStateMachine):
     @rule(node=nodes)
     def unpaid_stock_returns(self, node):
         assert self.run(self.world.expire(node)) == self.model.expire()
+        live = sum(order.status == "reserved" for order in self.model.orders)
+        assert self.world.nodes[node].ledger.live == live
 
     @rule(node=nodes, sale=sales, stock=st.integers(0, STOCK + 3))
     def the_stock_is_changed(self, node, sale, stock):
@@ -153,9 +163,12 @@ class Schedule(RuleBasedStateMachine):
         self.run(self.world.nodes[node].record())
         self.run(self._everything_is_recorded(node))
 
-    @rule(node=nodes)
-    def what_is_settled_is_let_go(self, node):
+    @rule(node=nodes, seconds=st.sampled_from([0, 130]))
+    def what_is_settled_is_let_go(self, node, seconds):
+        self.world.clock.advance(seconds)
+        self.model.now += seconds
         self.run(self.world.tidy(node))
+        self.everybody_sees(1 - node, [])
 
     # --- what goes wrong ---
 
@@ -204,7 +217,7 @@ class Schedule(RuleBasedStateMachine):
         assert tallies == wanted_tallies, (tallies, wanted_tallies)
         for sale in self.world.sales:
             assert (await self.world.nodes[node].ledger.audit(sale.sale.id)).difference == 0
-        assert await self.world.redis.ask("HLEN", keys.set_aside_key("0")) == 0
+        assert await self.world.left_over() == 0
 
 
 def test_any_schedule_on_two_nodes_ends_as_the_model_says(redis_shared, tmp_path, monkeypatch):
