@@ -148,5 +148,6 @@ class _Merged(Collector):
 
 def _figures(registry: CollectorRegistry) -> Iterator[Family]:
     for metric in registry.collect():
-        samples = [Sample(each.name, dict(each.labels), each.value) for each in metric.samples]
+        # A collector may say True, which the other side would not take for a number.
+        samples = [Sample(each.name, dict(each.labels), float(each.value)) for each in metric.samples]
         yield Family(metric.name, metric.documentation, metric.type, samples)
