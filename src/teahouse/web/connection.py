@@ -80,7 +80,7 @@ class Connection(Incoming):
         try:
             value = route.call(request)
             if route.view is not None and value.__class__ not in AWAITED:
-                value = route.view(value)
+                value = self._viewed(request, value)
         except Exception as error:
             self._answer(request, translate(self._server, request, error))
             return
@@ -108,7 +108,7 @@ class Connection(Incoming):
     @staticmethod
     def _viewed(request: Request, value: Any) -> Any:
         view = request.route.view
-        return value if view is None else view(value)
+        return value if view is None or value.__class__ is Response else view(value)
 
     async def _wait(self, request: Request, coming: Any) -> None:
         try:
