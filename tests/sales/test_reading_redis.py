@@ -59,6 +59,19 @@ async def test_any_number_of_a_minutes_orders_are_listed_before_they_are_recorde
     assert [order.reservation.id for order in seen] == [each.id for each in made[::-1]]
 
 
+async def test_orders_of_many_minutes_are_listed_before_they_are_recorded_with_what_became_of_them(shop):
+    sale = await shop.sale(stock=50, limit=50, pay=3600)
+    made = []
+    for number in range(6):
+        made.append(await shop.buy(sale, ANN, str(number)))
+        shop.clock.advance(MINUTE)
+    await shop.service.cancel(ANN, made[0].id)
+    await shop.pay(made[3].id)
+    seen = await pages(shop, ANN, 4)
+    assert [order.reservation for order in seen] == made[::-1]
+    assert [order.status for order in seen] == ["reserved", "reserved", "paid", "reserved", "reserved", "cancelled"]
+
+
 async def test_an_order_made_before_redis_decided_is_read_with_what_has_become_of_it_since(tmp_path, redis_shared):
     async with opened_shop(tmp_path) as before:
         sale = await before.sale(stock=50, limit=50, pay=60)

@@ -105,11 +105,14 @@ class Schedule(RuleBasedStateMachine):
             assert told == self.model.pay(order_id, amount, transaction)
         self.everybody_sees(1 - node, [])
 
-    @rule(node=nodes, number=numbers)
-    def money_arrives_for_an_order_that_lapsed(self, node, number):
+    @rule(node=nodes, number=numbers, sold_out=st.booleans())
+    def money_arrives_for_an_order_that_lapsed(self, node, number, sold_out):
         lapsed = [order for order in self.model.orders if not order.counts]
         if lapsed:
             order = lapsed[number % len(lapsed)]
+            if sold_out:
+                self.buyers_ask_one_node(node, [(order.sale, letter * 32, "rush", LIMIT) for letter in "0123"])
+                self.buyers_ask_one_node(node, [(order.sale, letter * 32, "rush", 1) for letter in "456"])
             wanted = order.id, order.quantity * PRICE, f"late {len(self.model.payments)}"
             assert self.run(self.world.pay(node, *wanted)) == self.model.pay(*wanted)
             self.everybody_sees(1 - node, [order])

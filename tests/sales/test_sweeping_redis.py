@@ -93,6 +93,20 @@ async def test_an_order_that_changed_again_stays_for_its_later_minute(shop):
     assert await shop.tally(sale) == Tally(1, 0, 0, 1)
 
 
+async def test_an_order_that_changed_again_after_the_clock_was_set_back_stays_until_that_is_recorded(shop):
+    sale = await shop.sale(starts=-7200, lasts=20_000, pay=10)
+    made = await shop.buy(sale, ANN)
+    await shop.service.cancel(ANN, made.id)
+    await shop.record()
+    shop.clock.step_wall_clock(-60 * MINUTE)
+    await shop.pay(made.id)
+    shop.clock.advance(63 * MINUTE)
+    await sweep(shop)
+    assert await shop.status(ANN, made.id) == "paid"
+    assert (await shop.pay(made.id, transaction="twice")).reason == "already-paid"
+    assert await shop.tally(sale) == Tally(10, 9, 0, 1)
+
+
 async def test_a_thousand_and_more_of_one_minute_leave_in_bounded_turns(shop):
     sale = await shop.sale(stock=2000, limit=2000)
     made = [await shop.buy(sale, ANN, str(number)) for number in range(3)]
