@@ -298,3 +298,41 @@ async def test_stock_is_changed_down_to_what_is_promised_and_no_further(desk):
     assert await desk.counters() == (3, 0, 2, 1)
     assert (await desk.log())[-1].tally == Tally(3, 0, 2, 1)
     assert await desk.scripts.restock("f" * 31 + "7", NOW, 3) == [b"missing"]
+
+
+async def test_without_a_time_of_the_callers_own_it_is_the_clock_of_redis(desk):
+    seconds, micros = (int(each) for each in await desk.redis.ask("TIME"))
+    now = seconds * 1000 + micros // 1000
+    await desk.scripts.open(sale(starts=now, ends=now + 3_600_000))
+    _, told, *_ = await desk.buy(ask(1), now=0)
+    assert now <= told < now + 60_000
+    made = await desk.row(1)
+    assert (made.created_at, made.pay_before, made.changed_at) == (told, told + 60_000, told)
+    [[_, row]] = await desk.change(cancel(1), now=0)
+    assert told <= msgspec.json.decode(row, type=OrderRow).changed_at < now + 60_000
+    assert await desk.scripts.restock(SALE_ID, 0, 11) == [b"ok"]
+    assert all(told <= entry.at < now + 60_000 for entry in await desk.log())
+    await desk.record_all()
+    assert (await desk.scripts.sweep(SHARD, 0), await desk.scripts.close(SALE_ID, 0, 3, 60_000)) == (0, False)
+
+
+async def test_recording_the_same_entries_again_counts_nothing_twice(desk):
+    await desk.scripts.open(sale())
+    await desk.buy(ask(1), ask(2, BOB))
+    await desk.buy(ask(3, BOB, "l"))
+    names = [entry.id for entry in await desk.log()]
+    assert await desk.record_all() == 2
+    assert await desk.scripts.recorded(SHARD, names) == 0
+    assert await desk.redis.ask("GET", keys.unrecorded_key(SHARD)) == b"0"
+    assert await desk.redis.ask("XLEN", keys.log_key(SHARD)) == 0
+
+
+async def test_a_witness_of_more_than_redis_knows_stops_the_sale_and_one_of_less_does_not(desk):
+    assert await desk.scripts.witness(SALE_ID, 0) is False
+    await desk.scripts.open(sale())
+    await desk.buy(ask(1))
+    assert await desk.scripts.witness(SALE_ID, 1) is True
+    assert await desk.scripts.witness(SALE_ID, 0) is True
+    assert await desk.scripts.witness(SALE_ID, 2) is False
+    assert await desk.scripts.witness(SALE_ID, 1) is False
+    assert await desk.buy(ask(2, BOB)) == [b"lost"]

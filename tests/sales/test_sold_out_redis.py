@@ -9,6 +9,7 @@ import pytest
 
 from teahouse.problems import IdempotencyMismatch, LimitReached, SaleEnded, SoldOut
 from teahouse.sales import keys_redis as keys
+from teahouse.sales import purchases_redis
 from teahouse.sales.shelf import SOLD_OUT_SECONDS
 from tests.sales.shop import ANN, BOB, CAT, DAN
 
@@ -183,3 +184,16 @@ async def test_a_sale_that_redis_lost_is_not_told_to_be_sold_out_for_longer_than
     shop.clock.advance(SOLD_OUT_SECONDS)
     with pytest.raises(Exception, match="has lost a part of this sale"):
         await shop.buy(sale, BOB)
+
+
+async def test_where_too_many_have_bought_to_remember_them_redis_is_asked_each_time(shop, monkeypatch):
+    monkeypatch.setattr(purchases_redis, "MOST_SLOTS", 1)
+    sale = await shop.sale(stock=2)
+    mine = await shop.buy(sale, ANN)
+    await shop.buy(sale, BOB)
+    before = await asked(shop)
+    for _ in range(5):
+        await refused(SoldOut, shop.buy(sale, CAT))
+        await asyncio.gather(*shop.ledger.purchases._learning)
+    assert await asked(shop) == before + 5
+    assert await shop.buy(sale, ANN) == mine
