@@ -7,9 +7,11 @@ import json
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from teahouse.web.client import Answer
 from tests.faults.conftest import Proxied
 from tests.faults.rush import Rush, account, refused_in_time, rush
 from tests.journeys.people import fresh
@@ -55,6 +57,30 @@ async def test_while_the_database_is_away_redis_goes_on_selling_and_what_needs_s
         back = time.monotonic()
         await account(crowd)
         print(fault.__name__, "all in SQL after", time.monotonic() - back)
+
+
+async def test_while_the_database_is_silent_nobody_waits_for_it_twice(proxied: Proxied):
+    """Requests of every kind that needs SQL, one after the other: also those that stand in line behind others."""
+    async with rush(proxied.shop, buyers=2) as crowd:
+        await crowd.sells(5)
+        proxied.to_database.swallow()
+        client, buyer = crowd.clients[0], crowd.at(0, 0)
+        wrong = {"username": fresh(), "password": "no tea today"}
+        asked: list[asyncio.Task[Answer]] = []
+        for turn in range(8):
+            code = {"code": f"sandbox-{fresh()}-{secrets.token_hex(8)}"}
+            asks = (
+                partial(client.post, "/v1/auth/wechat", json=code),
+                partial(client.post, "/v1/auth/password", json=wrong),
+                partial(buyer.get, "/v1/orders"),
+                partial(buyer.get, f"/v1/sales/{turn:032x}"),
+                partial(buyer.post, f"/v1/orders/{turn:032x}/cancel"),
+            )
+            asked += [asyncio.create_task(refused_in_time(ask)) for ask in asks]
+            await crowd.lasts(0.6)
+        await asyncio.gather(*asked)
+        proxied.to_database.carry()
+        await account(crowd)
 
 
 async def test_while_payments_wait_for_a_silent_database_orders_are_cancelled_all_the_same(proxied: Proxied):

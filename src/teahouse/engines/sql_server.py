@@ -26,6 +26,7 @@ Mode = Literal["writing", "reading"]
 # A connection that lay idle for longer is asked whether it still works: what stands between may have forgotten it.
 _IDLE_SECONDS = 30.0
 _CLOSE_SECONDS = 2.0
+_PAUSE_SECONDS = 1.0
 _DEADLINE = "teahouse_deadline"
 _RETURNED = "teahouse.returned"
 # Strict: what does not fit is refused and not cut, and zero is a number like any other.
@@ -59,13 +60,17 @@ class Pool:
 
     ``writing`` is READ COMMITTED; ``reading`` sees one snapshot for a whole transaction, and cannot write. Raises
     ``DatabaseUnavailable`` where no connection can be had, and where the server gives no answer to a statement, or the
-    caller gives it none to do, for ``timeout_seconds``.
+    caller gives it none to do, for ``timeout_seconds``. A server that has answered nobody for so long is left alone for
+    a second: whoever stood in line behind a caller that was given up does not wait for the same silence again.
     """
 
     def __init__(self, url: URL, mode: Mode, *, size: int, timeout_seconds: float) -> None:
         self._mode = mode
         self._seconds = timeout_seconds
         self._engine = _engine(url, mode, size=size, seconds=timeout_seconds)
+        self._answered_at = float("-inf")
+        self._ask_again_at = float("-inf")
+        event.listen(self._engine.sync_engine, "after_cursor_execute", self._answered)
 
     @property
     def busy(self) -> int:
@@ -80,6 +85,9 @@ class Pool:
         Who is cancelled in a statement loses the connection, and the server rolls back. ``bounded=False``: a statement
         may take as long as it takes.
         """
+        begun = time.monotonic()
+        if begun < self._ask_again_at:
+            raise self._silent()
         timeout = asyncio.timeout(self._seconds)
         try:
             async with timeout, self._opened(_Deadline(timeout, self._seconds)) as connection:
@@ -92,7 +100,15 @@ class Pool:
         except TimeoutError as error:
             if not timeout.expired():
                 raise
-            raise DatabaseUnavailable(f"The database gave no answer for {self._seconds:g} seconds.") from error
+            if self._answered_at < begun:
+                self._ask_again_at = time.monotonic() + _PAUSE_SECONDS
+            raise self._silent() from error
+
+    def _answered(self, *_: object) -> None:
+        self._answered_at = time.monotonic()
+
+    def _silent(self) -> DatabaseUnavailable:
+        return DatabaseUnavailable(f"The database gave no answer for {self._seconds:g} seconds.")
 
     async def aclose(self) -> None:
         """Closes the connections that nobody uses."""
