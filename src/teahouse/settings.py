@@ -147,7 +147,7 @@ class SalesSettings(Section, frozen=True):
     """What a sale has when its creator does not say otherwise, and how much may wait.
 
     With Redis: orders reach the database at ``recorded_per_second`` at most, however fast they are sold, and purchases
-    are refused for a while when ``max_unrecorded`` of them wait for it.
+    of a sixteenth of the sales are refused for a while when ``max_unrecorded`` orders of these wait for it.
     """
 
     pay_within_seconds: Annotated[

@@ -17,7 +17,8 @@ import pytest
 
 from teahouse import datadir
 from teahouse.cli import checkup
-from teahouse.cli.findings import State
+from teahouse.cli.findings import Finding, State
+from teahouse.engines.sql import ReplicaState
 from teahouse.settings import Settings
 from tests.processes import COMMAND
 
@@ -191,3 +192,23 @@ def test_too_few_descriptors_are_worth_a_look(monkeypatch, hard: int, state: Sta
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, hard))
     (found,) = checkup.descriptors(10_000)
     assert found.state is state
+
+
+@pytest.mark.parametrize(
+    ("replica", "state", "says"),
+    [
+        (ReplicaState("db2:3306", "healthy", 0.1), State.GOOD, "db2:3306 follows the primary"),
+        (
+            ReplicaState("db2:3306", "lagging", 4.2),
+            State.ODD,
+            "db2:3306 is 4.2 s behind, more than 1; the primary answers for it",
+        ),
+        (
+            ReplicaState("db2:3306", "unreachable", None),
+            State.ODD,
+            "db2:3306 is unreachable; until it is mended the primary answers for it",
+        ),
+    ],
+)
+def test_a_replica_that_is_left_out_is_worth_a_look(replica: ReplicaState, state: State, says: str):
+    assert checkup.replica_finding(replica, 1.0) == Finding("replica", state, says)

@@ -103,8 +103,8 @@ class Node(RuleBasedStateMachine):
 
     def pick(self, number: int, kind: str) -> Pretended | None:
         """One of those that are ``coming`` or ``serving``, or of all."""
-        slots = self.supervisor._slots
-        able = [getattr(slot, kind) for slot in slots if getattr(slot, kind)] if kind else list(self.living())
+        seats = self.supervisor._seats
+        able = [getattr(seat, kind) for seat in seats if getattr(seat, kind)] if kind else list(self.living())
         return able[number % len(able)] if able else None
 
     def serves(self) -> bool:
@@ -123,9 +123,9 @@ class Node(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), status=st.sampled_from([0, 1, -9]))
     def a_worker_dies(self, number: int, status: int) -> None:
         if worker := self.pick(number, ""):
-            slot = self.supervisor._slots[worker.index]
-            in_place_of_another = worker is slot.coming and slot.serving is not None
-            self.failed_starts[worker.index] += worker is slot.coming and slot.serving is None
+            seat = self.supervisor._seats[worker.index]
+            in_place_of_another = worker is seat.coming and seat.serving is not None
+            self.failed_starts[worker.index] += worker is seat.coming and seat.serving is None
             worker.end(status)
             self.go()
             # What did not start once would not start for the others.
@@ -152,13 +152,13 @@ class Node(RuleBasedStateMachine):
 
     @invariant()
     def no_process_is_forgotten(self) -> None:
-        known = {id(worker) for slot in self.supervisor._slots for worker in slot.all}
+        known = {id(worker) for seat in self.supervisor._seats for worker in seat.all}
         assert known == {id(worker) for worker in self.living()}
         assert len(known) <= WORKERS + 1
 
     @invariant()
     def every_queue_has_somebody(self) -> None:
-        serving = [slot.serving for slot in self.supervisor._slots if slot.serving]
+        serving = [seat.serving for seat in self.supervisor._seats if seat.serving]
         if not serving or not self.serves():
             return
         assert {index for worker in serving for index in worker.accepting} == set(range(WORKERS))
@@ -189,7 +189,7 @@ class Node(RuleBasedStateMachine):
             assert worker.ending in (STOP, RETIRE)
             worker.end(0)
         self.go()
-        assert not any(slot.all for slot in self.supervisor._slots)
+        assert not any(seat.all for seat in self.supervisor._seats)
         assert (self.supervisor._status != 0) == gave_up
         self.supervisor._selector.close()
         for sock in (self.hearing, self.telling):

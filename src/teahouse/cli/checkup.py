@@ -14,7 +14,7 @@ from pathlib import Path
 from teahouse import datadir, migrations
 from teahouse.cli.checkup_redis import redis
 from teahouse.cli.findings import Finding, State
-from teahouse.engines.sql import database_on
+from teahouse.engines.sql import ReplicaState, database_on
 from teahouse.problems import DatabaseUnavailable
 from teahouse.settings import Settings, SettingsError, wechat_mode
 
@@ -112,6 +112,7 @@ async def database(settings: Settings) -> AsyncIterator[Finding]:
     try:
         await engine.ping()
         at = await migrations.current(engine)
+        replicas = await engine.look_at_replicas()
     except DatabaseUnavailable as error:
         cause = str(error.__cause__).splitlines()[0] if error.__cause__ else error.detail
         yield Finding("database", State.BROKEN, f"cannot be read: {cause}")
@@ -124,6 +125,21 @@ async def database(settings: Settings) -> AsyncIterator[Finding]:
     else:
         says = f"at {at or 'nothing'}, this version needs {migrations.head()}; run: teahouse migrate"
         yield Finding("schema", State.ODD if at is None or at < migrations.head() else State.BROKEN, says)
+    for replica in replicas:
+        yield replica_finding(replica, settings.database.replica_lag_seconds)
+
+
+def replica_finding(replica: ReplicaState, allowed: float) -> Finding:
+    """A replica, and whether it may be ``allowed`` seconds behind."""
+    if replica.state == "healthy":
+        return Finding("replica", State.GOOD, f"{replica.host} follows the primary")
+    if replica.lag_seconds is None:
+        says = f"{replica.host} is {replica.state}; until it is mended the primary answers for it"
+    else:
+        says = (
+            f"{replica.host} is {replica.lag_seconds:.1f} s behind, more than {allowed:g}; the primary answers for it"
+        )
+    return Finding("replica", State.ODD, says)
 
 
 def ports(settings: Settings) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -24,9 +25,12 @@ from teahouse.settings_sources import load
 @click.option("--sale", metavar="ID", help="Only this sale")
 @click.option("--repair", is_flag=True, help="Mend what can be mended; without Redis the server must be stopped")
 @click.option("--to-sql", is_flag=True, help="Redis is to be given up: SQL decides about stock from now on")
+@click.option("--drop", metavar="ID", help="Forget a row that was set aside and that you have dealt with")
 @options.config
 @options.data_dir
-def command(sale: str | None, *, repair: bool, to_sql: bool, config: Path | None, data_dir: Path | None) -> None:
+def command(
+    sale: str | None, drop: str | None, *, repair: bool, to_sql: bool, config: Path | None, data_dir: Path | None
+) -> None:
     """Compare ledger, orders and payments, and list every difference.
 
     Exits 0 when there is none, or none that was not repaired; else 1.
@@ -34,22 +38,43 @@ def command(sale: str | None, *, repair: bool, to_sql: bool, config: Path | None
     settings = load(config=config, options={"data_dir": data_dir})
     if to_sql and not settings.redis.url:
         raise click.UsageError("--to-sql needs TEAHOUSE_REDIS__URL: what Redis knows is brought to SQL first.")
+    if drop is not None:
+        asyncio.run(_drop(settings, drop))
     differences = asyncio.run(_reconcile(settings, sale, repair=repair, to_sql=to_sql))
     for each in differences:
         done = " (repaired)" if each.repaired else ""
         click.echo(f"{each.kind}  {each.id}  {each.units} items: {each.detail}{done}")
     if not differences:
         click.echo("No difference.")
-    left = sum(not each.repaired for each in differences)
+    left = [each for each in differences if not each.repaired]
     if left:
-        click.echo(f"{left} of {len(differences)} differences are left. {_next(repair=repair)}", err=True)
+        advice = _next(left, repair=repair)
+        click.echo(f"{len(left)} of {len(differences)} differences are left. {advice}", err=True)
         raise SystemExit(1)
 
 
-def _next(*, repair: bool) -> str:
+def _next(left: Sequence[Difference], *, repair: bool) -> str:
+    if all(each.kind == "set-aside" for each in left):
+        return "Make room for each in the database and run with --repair, or settle it by hand and run with --drop ID."
     if repair:
         return "These need a person: look at the orders and payments named above."
     return "Copy the database (without Redis, stop the server first), then run: teahouse reconcile --repair"
+
+
+async def _drop(settings: Settings, row_id: str) -> None:
+    if not settings.redis.url:
+        raise click.UsageError("--drop needs TEAHOUSE_REDIS__URL: without Redis nothing is set aside.")
+    from teahouse.cli.repair import drop_set_aside
+    from teahouse.engines.redis import Redis
+
+    redis = Redis(settings.redis.url.reveal(), timeout_seconds=settings.redis.timeout_seconds)
+    await redis.connect()
+    try:
+        async with opened(settings) as database:
+            if not await drop_set_aside(redis, database, row_id):
+                raise click.UsageError(f"Nothing called {row_id} is set aside.")
+    finally:
+        await redis.aclose()
 
 
 async def _reconcile(settings: Settings, sale: str | None, *, repair: bool, to_sql: bool) -> list[Difference]:

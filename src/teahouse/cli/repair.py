@@ -12,7 +12,7 @@ from teahouse.engines.redis import Redis
 from teahouse.engines.redis_feed import Feed
 from teahouse.engines.sql import Database
 from teahouse.problems import RedisUnavailable
-from teahouse.sales.archive import Archive
+from teahouse.sales.archive import Archive, entry_of_row
 from teahouse.sales.archive_sql import SqlArchive
 from teahouse.sales.backlog_redis import RedisBacklog
 from teahouse.sales.keys_redis import orders_key, shard_of
@@ -64,6 +64,8 @@ async def reconcile_with_redis(
             await books.restore((await archive.sales([each_id]))[each_id])
             differences = [each.mended() if each.kind in _RESTORED else each for each in differences]
         found += differences
+    if repair:
+        found += await _try_again(books, archive)
     found += await books.set_aside()
     found += await _promised(redis, archive, data_dir, repair=repair)
     if repair:
@@ -72,6 +74,26 @@ async def reconcile_with_redis(
     if to_sql:
         await archive.hand_over("sql")
     return found
+
+
+async def _try_again(books: Reconciliation, archive: Archive) -> list[Difference]:
+    """Records what was set aside, where a person has made room for it."""
+    taken: list[Difference] = []
+    for shard, each in await books.refused():
+        entry = entry_of_row(each)
+        if entry is not None and not await archive.record([entry]):
+            await books.forget(shard, each.id)
+            taken.append(Difference("set-aside", each.id, 0, each.reason, repaired=True))
+    return taken
+
+
+async def drop_set_aside(redis: Redis, database: Database, row_id: str) -> bool:
+    """Forgets a row that was set aside and that a person has dealt with; False where there is none."""
+    books = Reconciliation(redis, Scripts(redis, Feed(redis).channel), SqlArchive(database), clock=Clock())
+    places = [shard for shard, each in await books.refused() if each.id == row_id]
+    for shard in places:
+        await books.forget(shard, row_id)
+    return bool(places)
 
 
 async def _promised(redis: Redis, archive: Archive, data_dir: Path, *, repair: bool) -> list[Difference]:

@@ -28,7 +28,7 @@ _WRONG_SETTINGS = 2
 _AT_ONCE = 130
 
 
-class Slot:
+class Seat:
     """One worker's place: who serves, who is coming, who is leaving, and who stands in while nobody serves."""
 
     def __init__(self, index: int, doors: Doors) -> None:
@@ -70,13 +70,13 @@ class Supervisor:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._start = start
-        self._slots = [Slot(index, each) for index, each in enumerate(doors)]
+        self._seats = [Seat(index, each) for index, each in enumerate(doors)]
         self._stop_seconds = stop_seconds
         self._on_ready = on_ready
         self._now = now
         self._greeted = False
-        self._to_replace: deque[Slot] = deque()
-        self._replacing: Slot | None = None
+        self._to_replace: deque[Seat] = deque()
+        self._replacing: Seat | None = None
         self._stopping = False
         self._status = 0
         self._selector = selectors.DefaultSelector()
@@ -89,11 +89,11 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         self._selector.register(hearing, selectors.EVENT_READ)
         try:
-            while not self._stopping or any(slot.all for slot in self._slots):
+            while not self._stopping or any(seat.all for seat in self._seats):
                 self._step(hearing)
         finally:
-            for slot in self._slots:
-                for worker in slot.all:
+            for seat in self._seats:
+                for worker in seat.all:
                     worker.kill()
         return self._status
 
@@ -112,109 +112,109 @@ class Supervisor:
 
     def _pause(self) -> float | None:
         """Until the next start or the next deadline."""
-        moments = [worker.deadline for slot in self._slots for worker in slot.all if worker.deadline is not None]
+        moments = [worker.deadline for seat in self._seats for worker in seat.all if worker.deadline is not None]
         if not self._stopping:
-            moments += [slot.due for slot in self._slots if slot.is_empty and self._may_start(slot)]
+            moments += [seat.due for seat in self._seats if seat.is_empty and self._may_start(seat)]
         return max(min(moments) - self._now(), 0) if moments else None
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
-    def _may_start(self, slot: Slot) -> bool:
+    def _may_start(self, seat: Seat) -> bool:
         # The first brings the schema up to date and meets what is wrong, once and not N times.
-        return slot.index == 0 or self._greeted or self._slots[0].serving is not None
+        return seat.index == 0 or self._greeted or self._seats[0].serving is not None
 
     def _start_due(self) -> None:
-        for slot in self._slots:
-            if slot.is_empty and self._may_start(slot) and slot.due <= self._now():
-                self._begin(slot)
+        for seat in self._seats:
+            if seat.is_empty and self._may_start(seat) and seat.due <= self._now():
+                self._begin(seat)
 
-    def _begin(self, slot: Slot) -> None:
+    def _begin(self, seat: Seat) -> None:
         try:
-            slot.coming = self._start(slot.index, [each.doors for each in self._slots])
+            seat.coming = self._start(seat.index, [each.doors for each in self._seats])
         except OSError as error:
-            say(f"worker {slot.index} cannot be started: {error}")
-            self._did_not_start(slot, 1)
+            say(f"worker {seat.index} cannot be started: {error}")
+            self._did_not_start(seat, 1)
         else:
-            self._selector.register(slot.coming.post, selectors.EVENT_READ, (slot, slot.coming))
+            self._selector.register(seat.coming.post, selectors.EVENT_READ, (seat, seat.coming))
 
     def _stand_in(self) -> None:
-        """While a slot has no worker another accepts from its sockets: nobody waits for its return."""
-        able = [slot.serving for slot in self._slots if slot.serving is not None]
-        for slot in self._slots:
-            if slot.serving is not None:
-                if slot.stand_in in able and slot.stand_in is not None:
-                    slot.stand_in.post.say(CEDE, str(slot.index))
-                slot.stand_in = None
-            elif able and slot.stand_in not in able:
-                slot.stand_in = able[slot.index % len(able)]
-                slot.stand_in.post.say(ACCEPT, str(slot.index))
+        """While a seat has no worker another accepts from its sockets: nobody waits for its return."""
+        able = [seat.serving for seat in self._seats if seat.serving is not None]
+        for seat in self._seats:
+            if seat.serving is not None:
+                if seat.stand_in in able and seat.stand_in is not None:
+                    seat.stand_in.post.say(CEDE, str(seat.index))
+                seat.stand_in = None
+            elif able and seat.stand_in not in able:
+                seat.stand_in = able[seat.index % len(able)]
+                seat.stand_in.post.say(ACCEPT, str(seat.index))
 
-    def _is_ready(self, slot: Slot, worker: WorkerProcess, title: str) -> None:
-        slot.coming, before, slot.serving = None, slot.serving, worker
-        slot.failed_starts = 0
+    def _is_ready(self, seat: Seat, worker: WorkerProcess, title: str) -> None:
+        seat.coming, before, seat.serving = None, seat.serving, worker
+        seat.failed_starts = 0
         worker.ready_at = self._now()
         if before is not None:
             before.post.say(RETIRE)
             before.deadline = self._now() + self._stop_seconds
-            slot.leaving = before
-        if not self._greeted and all(each.serving is not None for each in self._slots):
+            seat.leaving = before
+        if not self._greeted and all(each.serving is not None for each in self._seats):
             self._greeted = True
             self._on_ready(title)
 
     # --- endings ------------------------------------------------------------------------------------------------------
 
-    def _heard(self, slot: Slot, worker: WorkerProcess) -> None:
+    def _heard(self, seat: Seat, worker: WorkerProcess) -> None:
         message = worker.post.hear()
         if message is None:
             self._selector.unregister(worker.post)
-            self._has_ended(slot, worker, worker.reap())
+            self._has_ended(seat, worker, worker.reap())
         elif message[0] == READY and not self._stopping:
-            self._is_ready(slot, worker, message[1])
+            self._is_ready(seat, worker, message[1])
 
-    def _has_ended(self, slot: Slot, worker: WorkerProcess, status: int) -> None:
-        expected = self._stopping or worker is slot.leaving
+    def _has_ended(self, seat: Seat, worker: WorkerProcess, status: int) -> None:
+        expected = self._stopping or worker is seat.leaving
         if not expected or status != 0:
-            say(f"worker {slot.index} (process {worker.pid}) ended with status {status}")
+            say(f"worker {seat.index} (process {worker.pid}) ended with status {status}")
         if expected:
             self._status = self._status or int(status != 0 and self._stopping)
-        slot.coming = None if worker is slot.coming else slot.coming
-        slot.leaving = None if worker is slot.leaving else slot.leaving
-        slot.serving = None if worker is slot.serving else slot.serving
+        seat.coming = None if worker is seat.coming else seat.coming
+        seat.leaving = None if worker is seat.leaving else seat.leaving
+        seat.serving = None if worker is seat.serving else seat.serving
         if not expected:
-            self._ended_by_itself(slot, worker, status)
+            self._ended_by_itself(seat, worker, status)
 
-    def _ended_by_itself(self, slot: Slot, worker: WorkerProcess, status: int) -> None:
+    def _ended_by_itself(self, seat: Seat, worker: WorkerProcess, status: int) -> None:
         if worker.ready_at is None:
-            self._did_not_start(slot, status)
+            self._did_not_start(seat, status)
         else:
             settled = self._now() - worker.ready_at > _SETTLED_SECONDS
-            slot.failures = 0 if settled else slot.failures
-            self._pause_before_next(slot)
+            seat.failures = 0 if settled else seat.failures
+            self._pause_before_next(seat)
 
-    def _did_not_start(self, slot: Slot, status: int) -> None:
-        if slot.serving is not None:
+    def _did_not_start(self, seat: Seat, status: int) -> None:
+        if seat.serving is not None:
             # A replacement. What serves goes on, and so do the others.
             say("the workers that serve stay; none is replaced until the next SIGHUP")
             self._to_replace.clear()
             self._replacing = None
             return
-        self._pause_before_next(slot)
-        slot.failed_starts += 1
+        self._pause_before_next(seat)
+        seat.failed_starts += 1
         hopeless = status == _WRONG_SETTINGS and not self._greeted
-        if hopeless or slot.failed_starts >= (_LATER_ATTEMPTS if self._greeted else _FIRST_ATTEMPTS):
-            say(f"worker {slot.index} does not start; the node stops")
+        if hopeless or seat.failed_starts >= (_LATER_ATTEMPTS if self._greeted else _FIRST_ATTEMPTS):
+            say(f"worker {seat.index} does not start; the node stops")
             self._status = status if status > 0 else 1
             self._stop()
 
-    def _pause_before_next(self, slot: Slot) -> None:
-        slot.due = self._now() + min(_FIRST_PAUSE_SECONDS * 2.0**slot.failures, _LONGEST_PAUSE_SECONDS)
-        slot.failures += 1
+    def _pause_before_next(self, seat: Seat) -> None:
+        seat.due = self._now() + min(_FIRST_PAUSE_SECONDS * 2.0**seat.failures, _LONGEST_PAUSE_SECONDS)
+        seat.failures += 1
 
     def _kill_late(self) -> None:
-        for slot in self._slots:
-            for worker in slot.all:
+        for seat in self._seats:
+            for worker in seat.all:
                 if worker.deadline is not None and worker.deadline <= self._now():
-                    say(f"worker {slot.index} (process {worker.pid}) did not stop in time")
+                    say(f"worker {seat.index} (process {worker.pid}) did not stop in time")
                     worker.kill()
                     worker.deadline = None
 
@@ -222,25 +222,25 @@ class Supervisor:
 
     def _told(self, number: int) -> None:
         if number == signal.SIGHUP:
-            self._to_replace = deque(self._slots)
+            self._to_replace = deque(self._seats)
         elif self._stopping:
             os._exit(self._end_at_once())
         else:
             self._stop()
 
     def _end_at_once(self) -> int:
-        for slot in self._slots:
-            for worker in slot.all:
+        for seat in self._seats:
+            for worker in seat.all:
                 worker.kill()
         return _AT_ONCE
 
     def _stop(self) -> None:
         self._stopping = True
-        for slot in self._slots:
+        for seat in self._seats:
             # The workers have them too, and close them when nobody waits there any more.
-            for door in slot.doors:
+            for door in seat.doors:
                 door.close()
-            for worker in slot.all:
+            for worker in seat.all:
                 worker.post.say(STOP)
                 worker.deadline = self._now() + self._stop_seconds
 
@@ -249,8 +249,8 @@ class Supervisor:
         if self._replacing is not None and self._replacing.coming is None and self._replacing.leaving is None:
             self._replacing = None
         if self._replacing is None and self._to_replace:
-            slot = self._to_replace.popleft()
+            seat = self._to_replace.popleft()
             # One that is not there is started anew in any case.
-            if slot.serving is not None:
-                self._replacing = slot
-                self._begin(slot)
+            if seat.serving is not None:
+                self._replacing = seat
+                self._begin(seat)

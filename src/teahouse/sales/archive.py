@@ -106,6 +106,18 @@ class Refused(msgspec.Struct, frozen=True):
     reason: str
 
 
+def entry_of_row(refused: Refused) -> Entry | None:
+    """A row that was refused, to be recorded once more; None where it is no row at all."""
+    only = Entry(refused.id, "", 0, 0, Tally(0, 0, 0, 0), 1, "", "")
+    for kind, name in ((OrderRow, "orders"), (PaymentRow, "payments")):
+        try:
+            msgspec.json.decode(refused.row, type=kind)
+        except msgspec.DecodeError:
+            continue
+        return msgspec.structs.replace(only, **{name: refused.row})
+    return None
+
+
 class Archive(Protocol):
     """Sales, orders and payments for good. Every verb may raise ``DatabaseUnavailable``.
 

@@ -169,7 +169,7 @@ class Purchases:
             shelf.closed = True
             return None
         if said == b"full":
-            raise Overloaded(f"{self._most} orders wait for the database. Ask again shortly.")
+            raise Overloaded(f"{self._most} orders of this part of the shop wait for the database. Ask again shortly.")
         raise StockLost
 
     async def _reserve(self, shelf: Shelf, arguments: list[str | int]) -> list[Any]:

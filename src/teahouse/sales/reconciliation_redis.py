@@ -13,7 +13,7 @@ from teahouse.clock import Clock
 from teahouse.engines.redis import Redis
 from teahouse.problems import NotFound
 from teahouse.sales import keys_redis as keys
-from teahouse.sales.archive import SEQ_LEAP, Archive, Archived, Entry, OrderRow
+from teahouse.sales.archive import SEQ_LEAP, Archive, Archived, Entry, OrderRow, Refused
 from teahouse.sales.backlog_redis import entry_of
 from teahouse.sales.model import PAID, RESERVED, Tally
 from teahouse.sales.reconciliation import Audit, Difference
@@ -111,12 +111,21 @@ class Reconciliation:
 
     async def set_aside(self) -> list[Difference]:
         """What could not be recorded, on every shard."""
+        return [Difference("set-aside", each.id, 0, each.reason) for _, each in await self.refused()]
+
+    async def refused(self) -> list[tuple[str, Refused]]:
+        """The same rows whole, each with its shard."""
         found = await asyncio.gather(*(self._redis.ask("HGETALL", keys.set_aside_key(shard)) for shard in keys.SHARDS))
-        return [
-            Difference("set-aside", name.decode(), 0, reason.decode().partition("\n")[0])
-            for pairs in found
-            for name, reason in zip(pairs[::2], pairs[1::2], strict=True)
-        ]
+        rows = []
+        for shard, pairs in zip(keys.SHARDS, found, strict=True):
+            for name, text in zip(pairs[::2], pairs[1::2], strict=True):
+                reason, _, row = text.decode("utf-8", "replace").partition("\n")
+                rows.append((shard, Refused(name.decode("utf-8", "replace"), row, reason)))
+        return rows
+
+    async def forget(self, shard: str, row_id: str) -> None:
+        """A row that was set aside is dealt with."""
+        await self._redis.ask("HDEL", keys.set_aside_key(shard), row_id)
 
     # --- bringing back ---
 
