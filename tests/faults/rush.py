@@ -234,17 +234,16 @@ async def rush(
 # --- the account ---
 
 
-async def account(crowd: Rush, *, bounded: bool = True, all_answered: bool = True) -> None:
+async def account(crowd: Rush, *, all_answered: bool = True) -> None:
     """Everything that was promised: to be called within the rush's block, once all engines are back; ends the rush.
 
-    ``bounded=False``: processes were killed, so a request may have waited for a machine that is gone.
+    ``all_answered=False``: processes were killed, so the connections to them are gone.
     """
     crowd.over = True
     await _in_peace(crowd)
     assert crowd.strange == [], crowd.summary()
     assert crowd.told, crowd.summary()
-    if bounded:
-        assert crowd.slowest <= BOUND_SECONDS, crowd.summary()
+    assert crowd.slowest <= BOUND_SECONDS, crowd.summary()
     if all_answered:
         assert crowd.lost == 0, crowd.summary()
     await _same_key_same_order(crowd)

@@ -16,7 +16,7 @@ from teahouse.engines.sql_errors import is_contention
 from teahouse.engines.sql_first_try import FirstTry
 from teahouse.engines.sql_locks import wait_for_turn
 from teahouse.engines.sql_replicas import Replica, Replicas, ReplicaState, Sticky
-from teahouse.engines.sql_server import Pool, address
+from teahouse.engines.sql_server import Pool, Silence, address
 from teahouse.problems import DatabaseUnavailable
 
 _ATTEMPTS = 5
@@ -46,8 +46,11 @@ class NetworkEngine:
         self._idle.set()
         self._sticky = Sticky(sticky_seconds)
         writers = connections // 2
-        self._writers = Pool(url, "writing", size=writers, timeout_seconds=timeout_seconds)
-        self._readers = Pool(url, "reading", size=connections - writers, timeout_seconds=timeout_seconds)
+        silence = Silence()
+        self._writers = Pool(url, "writing", size=writers, timeout_seconds=timeout_seconds, silence=silence)
+        self._readers = Pool(
+            url, "reading", size=connections - writers, timeout_seconds=timeout_seconds, silence=silence
+        )
         self._replicas = Replicas(
             self._writers,
             [_replica(each, connections, timeout_seconds) for each in replicas],

@@ -55,22 +55,41 @@ class _Deadline:
             self._timeout.reschedule(None)
 
 
+class Silence:
+    """Of one server: when it answered last, and until when it is left alone."""
+
+    def __init__(self) -> None:
+        self.answered_at = float("-inf")
+        self.ask_again_at = float("-inf")
+
+    def broken(self, *_: object) -> None:
+        """It has answered somebody."""
+        self.answered_at = time.monotonic()
+
+    def met(self, begun: float) -> None:
+        """Somebody who asked at that moment was given up."""
+        if self.answered_at < begun:
+            self.ask_again_at = time.monotonic() + _PAUSE_SECONDS
+
+
 class Pool:
     """At most ``size`` connections to one server, all in one mode.
 
     ``writing`` is READ COMMITTED; ``reading`` sees one snapshot for a whole transaction, and cannot write. Raises
     ``DatabaseUnavailable`` where no connection can be had, and where the server gives no answer to a statement, or the
     caller gives it none to do, for ``timeout_seconds``. A server that has answered nobody for so long is left alone for
-    a second: whoever stood in line behind a caller that was given up does not wait for the same silence again.
+    a second: whoever stood in line behind a caller that was given up does not wait for the same silence again. Pools
+    of one server share its ``silence``.
     """
 
-    def __init__(self, url: URL, mode: Mode, *, size: int, timeout_seconds: float) -> None:
+    def __init__(
+        self, url: URL, mode: Mode, *, size: int, timeout_seconds: float, silence: Silence | None = None
+    ) -> None:
         self._mode = mode
         self._seconds = timeout_seconds
         self._engine = _engine(url, mode, size=size, seconds=timeout_seconds)
-        self._answered_at = float("-inf")
-        self._ask_again_at = float("-inf")
-        event.listen(self._engine.sync_engine, "after_cursor_execute", self._answered)
+        self._silence = silence or Silence()
+        event.listen(self._engine.sync_engine, "after_cursor_execute", self._silence.broken)
 
     @property
     def busy(self) -> int:
@@ -86,7 +105,7 @@ class Pool:
         may take as long as it takes.
         """
         begun = time.monotonic()
-        if begun < self._ask_again_at:
+        if begun < self._silence.ask_again_at:
             raise self._silent()
         timeout = asyncio.timeout(self._seconds)
         try:
@@ -100,12 +119,8 @@ class Pool:
         except TimeoutError as error:
             if not timeout.expired():
                 raise
-            if self._answered_at < begun:
-                self._ask_again_at = time.monotonic() + _PAUSE_SECONDS
+            self._silence.met(begun)
             raise self._silent() from error
-
-    def _answered(self, *_: object) -> None:
-        self._answered_at = time.monotonic()
 
     def _silent(self) -> DatabaseUnavailable:
         return DatabaseUnavailable(f"The database gave no answer for {self._seconds:g} seconds.")
