@@ -88,7 +88,13 @@ def buy(server: Server, wanted: Purchases, cores: Cores, engines: Mapping[str, P
         connections=wanted.connections,
         seconds=max(10.0, wanted.count / SLOWEST),
         script="purchases.lua",
-        arguments=(str(wanted.tokens), f"/v1/sales/{wanted.sale}/purchases", wanted.prefix, str(wanted.count)),
+        arguments=(
+            str(wanted.tokens),
+            f"/v1/sales/{wanted.sale}/purchases",
+            wanted.prefix,
+            str(wanted.count),
+            str(wanted.connections),
+        ),
     )
     sample = measure(server, sending, cores, engines)
     if sample.requests != wanted.count:
