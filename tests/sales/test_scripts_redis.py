@@ -63,7 +63,7 @@ class Desk:
 
     async def record_all(self):
         await self.redis.ask("XGROUP", "CREATE", keys.log_key(SHARD), keys.GROUP, "0", "MKSTREAM")
-        return await self.scripts.recorded(SHARD, [entry.id for entry in await self.log()])
+        return await self.scripts.recorded(SHARD, [(entry.id, entry.count) for entry in await self.log()])
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ async def test_recording_the_same_entries_again_counts_nothing_twice(desk):
     await desk.scripts.open(sale())
     await desk.buy(ask(1), ask(2, BOB))
     await desk.buy(ask(3, BOB, "l"))
-    names = [entry.id for entry in await desk.log()]
+    names = [(entry.id, entry.count) for entry in await desk.log()]
     assert await desk.record_all() == 2
     assert await desk.scripts.recorded(SHARD, names) == 0
     assert await desk.redis.ask("GET", keys.unrecorded_key(SHARD)) == b"0"

@@ -14,11 +14,13 @@ from teahouse.engines.redis import Redis, Script
 from teahouse.sales import keys_redis as keys
 from teahouse.sales.archive import Archive, Entry, Refused
 from teahouse.sales.model import Tally
+from teahouse.sales.recorder import ORDERS_AT_ONCE
 from teahouse.sales.scripts_redis import Scripts
 from teahouse.sales.stock import CLOSE_AFTER_MS
 
 LEASE_MS = 3000
-_ENTRIES_AT_ONCE = 64
+# Of one reading: so many that about a transaction's orders come, for a long reply holds up the loop.
+_FEWEST_ENTRIES, _MOST_ENTRIES = 8, 512
 _TIDY_SECONDS = 2.0
 _SALES_AT_ONCE = 100
 _NOTHING = Tally(0, 0, 0, 0)
@@ -48,6 +50,7 @@ class RedisBacklog:
         self._timed = timed
         self._fresh = False
         self._unfinished: set[str] = set()
+        self._at_once = _FEWEST_ENTRIES
         self._incarnation = ""
         self._tidy_at = 0.0
         self._tidied: str | None = None
@@ -81,6 +84,9 @@ class RedisBacklog:
             self._fresh = False
             taken = await self._next()
         self._unfinished = {entry.id for _, entry in taken}
+        if taken:
+            size = max(1, sum(entry.count for _, entry in taken) // len(taken))
+            self._at_once = min(max(ORDERS_AT_ONCE // size, _FEWEST_ENTRIES), _MOST_ENTRIES)
         await self.count()
         self.oldest_seconds = (self._clock.now_ms() - min(entry.at for _, entry in taken)) / 1000 if taken else 0.0
         return taken
@@ -96,10 +102,10 @@ class RedisBacklog:
 
     async def finish(self, taken: Sequence[tuple[str, Entry]]) -> None:
         """See ``Backlog``."""
-        by_shard: dict[str, list[str]] = {}
+        by_shard: dict[str, list[tuple[str, int]]] = {}
         for shard, entry in taken:
-            by_shard.setdefault(shard, []).append(entry.id)
-        await asyncio.gather(*(self._scripts.recorded(shard, ids) for shard, ids in by_shard.items()))
+            by_shard.setdefault(shard, []).append((entry.id, entry.count))
+        await asyncio.gather(*(self._scripts.recorded(shard, each) for shard, each in by_shard.items()))
         self._unfinished.difference_update(entry.id for _, entry in taken)
 
     async def set_aside(self, shard: str, refused: Sequence[Refused]) -> None:
@@ -159,7 +165,7 @@ class RedisBacklog:
             keys.GROUP,
             self._worker,
             "COUNT",
-            _ENTRIES_AT_ONCE,
+            self._at_once,
             "STREAMS",
             keys.log_key(shard),
             ">",
@@ -169,7 +175,7 @@ class RedisBacklog:
     async def _claim(self, shard: str) -> list[Entry]:
         # Whoever holds the lease is the only recorder: what anybody else took is this one's now.
         reply = await self._redis.ask(
-            "XAUTOCLAIM", keys.log_key(shard), keys.GROUP, self._worker, 0, "0", "COUNT", _ENTRIES_AT_ONCE
+            "XAUTOCLAIM", keys.log_key(shard), keys.GROUP, self._worker, 0, "0", "COUNT", self._at_once
         )
         return _entries(reply[1])
 

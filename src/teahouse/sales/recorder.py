@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from teahouse.problems import Problem
@@ -16,6 +16,7 @@ from teahouse.sales.archive import Archive, Entry, Refused
 
 # Of one transaction; a single entry may hold more.
 ORDERS_AT_ONCE = 2000
+_GIVES_WAY = 10
 _IDLE_SECONDS = 0.05
 # A commit costs the database the same for one order as for a hundred: at most so many a second.
 _GATHER_SECONDS = 0.1
@@ -58,9 +59,14 @@ class Backlog(Protocol):
 
 
 class Recorder:
-    """Runs in every worker; see the module. ``per_second`` bounds the orders that reach the archive."""
+    """Runs in every worker; see the module. ``per_second`` bounds the orders that reach the archive.
 
-    def __init__(self, backlog: Backlog, archive: Archive, *, per_second: int) -> None:
+    While ``stormy()`` it gives way: a tenth of that is enough, and the rest follows when the sale is calm.
+    """
+
+    def __init__(
+        self, backlog: Backlog, archive: Archive, *, per_second: int, stormy: Callable[[], bool] = lambda: False
+    ) -> None:
         self.recorded = 0
         self.transactions = 0
         self.set_aside = 0
@@ -68,6 +74,7 @@ class Recorder:
         self._backlog = backlog
         self._archive = archive
         self._per_second = per_second
+        self._stormy = stormy
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -127,11 +134,14 @@ class Recorder:
             begun = asyncio.get_running_loop().time()
             await self._record(part)
             spent = asyncio.get_running_loop().time() - begun
-            await asyncio.sleep(max(0.0, _units(part) / self._per_second - spent))
+            await asyncio.sleep(max(0.0, _units(part) / self._pace() - spent))
             if not await self._backlog.lead():
                 # What was taken is handed out again to whoever leads now.
                 return _STANDBY_SECONDS
         return max(0.0, gathering_until - asyncio.get_running_loop().time())
+
+    def _pace(self) -> float:
+        return self._per_second / _GIVES_WAY if self._stormy() else self._per_second
 
     async def _record(self, part: Sequence[tuple[str, Entry]]) -> None:
         # What has begun is finished: a stop waits for one transaction.

@@ -148,12 +148,8 @@ def _write_orders(connection: Connection, rows: str) -> None:
     if connection.dialect.name not in _MYSQL:
         connection.execute(_ORDERS[connection.dialect.name], {"rows": rows})
         return
-    # The rows are sent once, and looked at twice.
     connection.execute(_MYSQL_ROWS, {"rows": rows})
     connection.execute(_MYSQL_ORDERS)
-    if connection.scalar(_MYSQL_MISSING):
-        # MySQL takes any unique key for the row's own: another order has this buyer's key.
-        raise Conflicting("an order with the same buyer, sale and key is there already")
 
 
 def _write_payments(connection: Connection, rows: str) -> None:
@@ -212,7 +208,10 @@ def _sqlite(table: str, columns: Columns, conflict: str) -> TextClause:
 _MYSQL = ("mysql", "mariadb")
 _MYSQL_ROWS = text("SET @teahouse_rows = :rows")
 # MySQL works these out from left to right, so the version that is compared comes last.
+# It also takes any unique key for the row's own: where another order has this buyer's key, the id that becomes NULL is
+# refused.
 _NEWER_IN_MYSQL = (
+    "id = IF(orders.id = new.id, orders.id, NULL), "
     "status = IF(new.version > orders.version, new.status, orders.status), "
     "changed_at = IF(new.version > orders.version, new.changed_at, orders.changed_at), "
     "version = GREATEST(new.version, orders.version)"
@@ -223,10 +222,6 @@ _NEWER = (
 )
 _MYSQL_ORDERS = _mysql("orders", _ORDER_COLUMNS, _NEWER_IN_MYSQL)
 _MYSQL_PAYMENTS = _mysql("payments", _PAYMENT_COLUMNS, "transaction_id = payments.transaction_id")
-_MYSQL_MISSING = text(
-    f"SELECT COUNT(*) FROM {_json_table(_ORDER_COLUMNS[:1])} LEFT JOIN orders ON orders.id = new.id "  # noqa: S608  # constants only
-    "WHERE orders.id IS NULL"
-)
 _ORDERS = {
     "postgresql": _postgresql("orders", _ORDER_COLUMNS, "version", _NEWER),
     "sqlite": _sqlite("orders", _ORDER_COLUMNS, _NEWER),

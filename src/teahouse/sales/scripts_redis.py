@@ -81,9 +81,9 @@ class Scripts:
         )
         return rows
 
-    async def recorded(self, shard: str, entries: Sequence[str]) -> int:
-        """These entries of the log are in SQL."""
-        arguments = (keys.prefix(shard), keys.GROUP, "", *entries)
+    async def recorded(self, shard: str, entries: Sequence[tuple[str, int]]) -> int:
+        """These entries of the log, each with how many rows it held, are in SQL."""
+        arguments = (keys.prefix(shard), keys.GROUP, *(value for entry in entries for value in entry))
         return int(await self._redis.run(self._scripts["recorded"], (keys.log_key(shard),), arguments))
 
     async def sweep(self, shard: str, now: int) -> int:

@@ -90,7 +90,10 @@ class RedisStockLedger:
         # Long replies of the log must not hold up purchases.
         bulk = recording or redis
         self.backlog = RedisBacklog(bulk, Scripts(bulk, feed.channel), archive, worker=worker, clock=clock, timed=timed)
-        self.recorder = Recorder(self.backlog, archive, per_second=recorded_per_second)
+        self.recorder = Recorder(self.backlog, archive, per_second=recorded_per_second, stormy=self._is_stormy)
+        self._pace = recorded_per_second
+        self._most_unrecorded = max_unrecorded
+        self._counted = (clock.monotonic(), 0)
         self.reconciliation = Reconciliation(redis, self.scripts, archive, clock=clock)
         self.showing = Showing(redis, archive, self.purchases)
         self.cache: Cache[OnSale] = Cache(
@@ -105,6 +108,13 @@ class RedisStockLedger:
         """For /metrics."""
         bought = self.purchases
         return bought.batcher, bought.lookups, *self.changes.batchers, self.cache.batcher
+
+    def _is_stormy(self) -> bool:
+        """Whether this worker sells faster than can be recorded, and there is room for what is sold."""
+        (then, before), (now, calls) = self._counted, (self._clock.monotonic(), self.purchases.batcher.sizes.calls)
+        self._counted = (now, calls)
+        fast = calls - before > self._pace * (now - then)
+        return fast and self.backlog.waiting < self._most_unrecorded / 2
 
     # --- life ---
 

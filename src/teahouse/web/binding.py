@@ -220,6 +220,7 @@ def _is_list(kind: Any) -> bool:
 def _from_header(parameter: Parameter) -> Extract:
     key = parameter.wire_name.lower().encode("latin-1")
     kind, default, pointer = parameter.type, parameter.default, f"header:{parameter.wire_name}"
+    is_any_text = _is_any_text(kind)
 
     def extract(request: Request) -> Any:
         value = request.headers.get(key)
@@ -228,9 +229,19 @@ def _from_header(parameter: Parameter) -> Extract:
                 raise _invalid(pointer, "is missing")
             return default
         text = value.decode("latin-1").strip(" \t")
-        return text if kind is str else _convert(text, kind, pointer)
+        return text if is_any_text else _convert(text, kind, pointer)
 
     return extract
+
+
+def _is_any_text(kind: Any) -> bool:
+    """Whether a type takes every text; what only the interface shows is no constraint."""
+    if get_origin(kind) is not Annotated:
+        return kind is str
+    base, *marks = get_args(kind)
+    return base is str and all(
+        isinstance(mark, msgspec.Meta) and mark.pattern is mark.min_length is mark.max_length is None for mark in marks
+    )
 
 
 def _convert(value: object, kind: Any, pointer: str) -> Any:

@@ -95,6 +95,7 @@ class Connection(Incoming):
             self._answer(request, value)
 
     def _arrived(self, request: Request, coming: Future[Any]) -> None:
+        self._server.handled(coming)
         if coming.cancelled() and self._server.cutting:
             drop_work(self._server, request)
             self._transport.abort()

@@ -225,15 +225,15 @@ class Server:
         """Runs a handler that waits; the server stops only after it."""
         task = self._loop.create_task(handling)
         self._running.add(task)
-        task.add_done_callback(self._handled)
+        task.add_done_callback(self.handled)
 
     def expect(self, coming: asyncio.Future[Any], arrived: Callable[[asyncio.Future[Any]], None]) -> None:
-        """Calls ``arrived`` with the future that a handler returned when it is done; the server stops only after it."""
+        """``arrived`` is called with the future that a handler returned when that is done, and calls ``handled``."""
         self._running.add(coming)
         coming.add_done_callback(arrived)
-        coming.add_done_callback(self._handled)
 
-    def _handled(self, work: asyncio.Future[Any]) -> None:
+    def handled(self, work: asyncio.Future[Any]) -> None:
+        """What a handler waited for has come."""
         self._running.discard(work)
         self._ended.set()
 
