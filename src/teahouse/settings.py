@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -266,8 +267,8 @@ def _not_in_this_version(settings: Settings) -> list[str]:
         (
             not _is_database_url(settings.database_url),
             (
-                "database.url: expected mysql://USER:PASSWORD@HOST/NAME, mariadb://…, postgresql://… or "
-                "sqlite:////DIR/teahouse.db; mend TEAHOUSE_DATABASE__URL."
+                "database.url: expected mysql://USER:PASSWORD@HOST:PORT/NAME, mariadb://…, postgresql://… or "
+                "sqlite:////DIR/teahouse.db, with / and @ in a password as %2F and %40; mend TEAHOUSE_DATABASE__URL."
             ),
         ),
         (
@@ -289,9 +290,20 @@ def _is_database_url(url: str) -> bool:
     scheme, separator, place = url.partition("://")
     if scheme == "sqlite":
         return bool(separator) and place not in ("", "/", "/:memory:")
+    if "@" in place.partition("@")[2].partition("?")[0] or not _has_port(url):
+        return False
     host, _, rest = place.rpartition("@")[2].partition("/")
     # Without a name of its own, a database would be whichever the server likes.
     return scheme in _DATABASE_SCHEMES and bool(host) and not host.startswith(":") and bool(rest.partition("?")[0])
+
+
+def _has_port(url: str) -> bool:
+    """Whether a port, where there is one, is a number that a port may be."""
+    try:
+        urlsplit(url).port  # noqa: B018  # it raises where it is none
+    except ValueError:
+        return False
+    return True
 
 
 def _is_replica_of(scheme: str, url: str) -> bool:

@@ -13,6 +13,7 @@ from teahouse.accounts.refresh_tokens import RefreshToken
 from teahouse.accounts.session_scripts_redis import ENDED, index, key
 from teahouse.accounts.signing_key_redis import KEY
 from teahouse.problems import (
+    AccessTokenExpired,
     OutcomeUnknown,
     RedisUnavailable,
     RefreshTokenInvalid,
@@ -21,6 +22,7 @@ from teahouse.problems import (
 )
 from teahouse.settings import Secret, SettingsError
 from tests.accounts.nodes import HERE, Node, node_on
+from tests.clocks import ManualClock
 from tests.proxies import Proxy, proxy_to
 
 AWAY = (RedisUnavailable, OutcomeUnknown)
@@ -337,3 +339,29 @@ async def test_what_redis_keeps_of_the_key_gives_nothing_of_it_away(server, data
     kept = server.cli("GET", KEY)
     assert len(kept) == 32
     assert NEW.reveal() not in kept
+
+
+async def test_after_redis_lost_everything_a_node_that_starts_refuses_every_token_of_before(redis_alone, database):
+    clock = ManualClock()
+    async with node_on(redis_alone.url, database, clock=clock) as old:
+        tokens, ended = await old.log_in(), await old.log_in()
+        assert await old.log_out(ended)
+        redis_alone.cli("FLUSHALL")
+        clock.advance(5)
+        async with node_on(redis_alone.url, database, clock=clock) as new:
+            for each in (ended, tokens):
+                with pytest.raises((AccessTokenExpired, SessionEnded)):
+                    await new.use(each)
+            assert await new.use(await new.log_in())
+        clock.advance(5)
+        async with node_on(redis_alone.url, database, clock=clock) as newest:
+            assert await newest.use(await newest.log_in())
+
+
+async def test_an_end_that_redis_lost_with_its_session_is_told_to_it_again(redis_alone, database):
+    async with node_on(redis_alone.url, database) as node:
+        ended = await node.log_in()
+        assert await node.log_out(ended)
+        redis_alone.cli("DEL", ENDED, key(node.accounts.tokens.verify(ended.access).session_id))
+        await node.accounts.sessions.restore()
+        assert redis_alone.cli("ZCARD", ENDED) == 1

@@ -212,3 +212,14 @@ def test_too_few_descriptors_are_worth_a_look(monkeypatch, hard: int, state: Sta
 )
 def test_a_replica_that_is_left_out_is_worth_a_look(replica: ReplicaState, state: State, says: str):
     assert checkup.replica_finding(replica, 1.0) == Finding("replica", state, says)
+
+
+def test_a_database_that_says_nothing_is_one_line(run, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("TEAHOUSE_DATABASE__URL", f"mysql://tea:leaf@127.0.0.1:{port}/shop")
+        monkeypatch.setenv("TEAHOUSE_DATABASE__TIMEOUT_SECONDS", "0.3")
+        result = run("doctor")
+    assert result.exit_code == 1
+    assert "cannot be read: it gives no answer" in line(result, "database")
+    assert "leaf" not in result.output

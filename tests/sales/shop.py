@@ -133,6 +133,10 @@ class Shop:
         assert await reconcile(self.database, clock=self.clock) == []
         return audit.tally
 
+    async def close_what_is_over(self) -> None:
+        """As happens by itself a minute after a sale's end."""
+        await self.ledger.expire_due()
+
     async def sql(self, statement: str) -> None:
         """A hand in the database."""
         async with self.database.transaction() as connection:

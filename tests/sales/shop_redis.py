@@ -111,6 +111,12 @@ class RedisShop(Shop):
         """See ``Node.record``."""
         return await self.node.record()
 
+    async def close_what_is_over(self) -> None:
+        """See ``Shop``."""
+        await self.record()
+        self.ledger.backlog._tidy_at = 0.0
+        await self.ledger.backlog.tidy()
+
     async def aclose(self) -> None:
         await self.node.aclose()
         await self.database.aclose()

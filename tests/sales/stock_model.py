@@ -70,12 +70,15 @@ class Model:
         self.orders.append(order)
         return order
 
+    def held(self, sale: int, buyer: str) -> int:
+        return sum(order.quantity for order in self.of(sale) if order.buyer == buyer and order.counts)
+
     def _refusal(self, sale: int, buyer: str, quantity: int) -> str:
         if self.now < self.starts:
             return "SaleNotStarted"
         if self.now >= self.ends:
             return "SaleEnded"
-        if sum(order.quantity for order in self.of(sale) if order.buyer == buyer and order.counts) + quantity > LIMIT:
+        if self.held(sale, buyer) + quantity > LIMIT:
             return "LimitReached"
         return "SoldOut" if quantity > self.remaining(sale) else ""
 
@@ -106,6 +109,8 @@ class Model:
             return "wrong-amount"
         if order.status != "reserved" and self.remaining(order.sale) < order.quantity:
             return "sold-out-meanwhile"
+        if order.status != "reserved" and self.held(order.sale, order.buyer) + order.quantity > LIMIT:
+            return "limit-reached"
         order.become("paid")
         return ""
 

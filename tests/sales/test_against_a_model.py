@@ -85,7 +85,9 @@ class Model:
             known, state = self.payments[transaction]
             return state if known == number else "TransactionReused"
         order = self.orders[number]
-        taken = order.status == "reserved" or (order.status != "paid" and self.remaining >= order.quantity)
+        held = self.units("reserved", "paid", buyer=order.buyer)
+        late = order.status in ("cancelled", "expired") and self.remaining >= order.quantity
+        taken = order.status == "reserved" or (late and held + order.quantity <= LIMIT)
         self.payments[transaction] = (number, "settled" if taken else "refund-due")
         if taken:
             order.status = "paid"

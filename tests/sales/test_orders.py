@@ -8,6 +8,7 @@ import pytest
 
 from teahouse.problems import LimitReached, NotFound, OrderNotCancellable, SoldOut, TransactionReused
 from teahouse.sales import Tally
+from teahouse.sales.stock import CLOSE_AFTER_MS
 from tests.sales.shop import ANN, BOB
 
 
@@ -229,3 +230,32 @@ async def test_what_happened_is_counted_by_outcome(shop):
         "paid-late": 1,
         "settled": 1,
     }
+
+
+async def test_paying_for_what_was_given_back_does_not_get_round_the_limit(shop):
+    sale = await shop.sale(stock=10, limit=1)
+    made = []
+    for number in range(3):
+        made.append(await shop.buy(sale, ANN, str(number)))
+        await shop.service.cancel(ANN, made[-1].id)
+    told = [await shop.pay(each.id) for each in made]
+    assert [(each.state, each.reason) for each in told] == [
+        ("settled", ""),
+        ("refund-due", "limit-reached"),
+        ("refund-due", "limit-reached"),
+    ]
+    assert (await shop.tally(sale)).sold == 1
+
+
+async def test_the_limit_holds_for_late_payments_at_once_and_after_the_sale_is_closed(shop):
+    sale = await shop.sale(stock=10, limit=2, lasts=100, pay=10)
+    made = [await shop.buy(sale, ANN, str(number)) for number in range(2)]
+    shop.clock.advance(10)
+    assert await shop.ledger.expire_due() == 2
+    made += [await shop.buy(sale, ANN, str(number)) for number in (2, 3)]
+    shop.clock.advance(100 + CLOSE_AFTER_MS / 1000)
+    await shop.ledger.expire_due()
+    await shop.close_what_is_over()
+    told = await asyncio.gather(*(shop.pay(each.id) for each in made))
+    assert sorted(each.reason for each in told) == ["", "", "limit-reached", "limit-reached"]
+    assert (await shop.tally(sale)).sold == 2

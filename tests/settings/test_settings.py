@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from teahouse.settings import Network, Secret, Settings, SettingsError, is_loopback, sandbox_allowed, wechat_mode
+from teahouse.settings import (
+    DatabaseSettings,
+    Network,
+    Secret,
+    Settings,
+    SettingsError,
+    check,
+    is_loopback,
+    sandbox_allowed,
+    wechat_mode,
+)
 from teahouse.settings_sources import leaves, load, variable
 
 LONG_KEY = "k" * 40
@@ -201,7 +211,9 @@ def test_port_0_may_be_given_twice():
     assert load(environ={}, options={"port": 0, "realtime_port": 0}).port == 0
 
 
-@pytest.mark.parametrize("url", ["mysql://u:p@h/d", "mariadb://h:1/d", "postgresql://h/d?ssl=require", "postgres://h/d"])
+@pytest.mark.parametrize(
+    "url", ["mysql://u:p@h/d", "mariadb://h:1/d", "postgresql://h/d?ssl=require", "postgres://h/d"]
+)
 def test_a_database_on_a_server_may_have_replicas(url: str):
     loaded = load(environ={"TEAHOUSE_DATABASE__URL": url, "TEAHOUSE_DATABASE__REPLICAS": f"{url},{url}"})
     assert [replica.reveal() for replica in loaded.database.replicas] == [url, url]
@@ -259,3 +271,20 @@ def test_every_way_to_name_a_redis_is_taken_and_lets_many_workers_run(url: str):
 
 def test_a_password_in_a_redis_url_that_is_refused_is_not_told():
     assert "hidden" not in mistakes(environ={"TEAHOUSE_REDIS__URL": "http://:hidden@cache"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://tea:leaf@127.0.0.1:abc/shop",
+        "mysql://tea:leaf@127.0.0.1:99999/shop",
+        "mysql://tea:le@f@127.0.0.1/shop",
+        "postgresql://tea:le@f/x@127.0.0.1/shop",
+    ],
+)
+def test_an_address_of_a_database_that_cannot_be_meant_is_refused_without_its_password(url: str):
+    with pytest.raises(SettingsError) as refused:
+        check(Settings(database=DatabaseSettings(url=Secret(url))))
+    assert "%40" in str(refused.value)
+    assert "leaf" not in str(refused.value)
+    assert "le@f" not in str(refused.value)

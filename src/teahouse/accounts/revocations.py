@@ -30,6 +30,10 @@ class Revocations:
         while len(self.ended) > self._most:
             self.not_before = max(self.not_before, int(self._forget_oldest()) + 1)
 
+    def refuse_before(self, moment: float) -> None:
+        """Tokens issued before that Unix second are refused: what had ended by then is not known."""
+        self.not_before = max(self.not_before, int(moment))
+
     def restore(self, ended: Mapping[str, float]) -> None:
         """What was ended before this node started."""
         for session_id, at in sorted(ended.items(), key=lambda entry: entry[1]):

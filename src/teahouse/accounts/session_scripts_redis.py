@@ -15,6 +15,8 @@ from teahouse.accounts.model import Session
 from teahouse.engines.redis import Script
 
 ENDED = "teahouse:ended-sessions"
+# Since when ends have been kept without a gap, in Unix milliseconds.
+KEPT_SINCE = "teahouse:ends-kept-since"
 _NUMBERS = frozenset({"created_at", "last_seen_at", "ends_at", "rotated_at", "ended_at"})
 _BINARY = "sealed_successor"
 _CHANGING = ("last_seen_at", "token_hash", "previous_hash", "rotated_at", "sealed_successor", "ended_at")

@@ -98,6 +98,10 @@ class SessionStore(Protocol):
         """Sessions that ended after ``moment``, and when, by the clock that says ``now``; perhaps older ones too."""
         ...
 
+    async def kept_since(self, now: int) -> int:
+        """Since when every end has been kept, in Unix milliseconds; ``now`` where the store has lost all it had."""
+        ...
+
     async def touch(self, seen: Mapping[str, int]) -> None:
         """Notes when sessions were last used; never moves one back. May be done in part when it raises."""
         ...

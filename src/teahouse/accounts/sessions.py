@@ -148,9 +148,11 @@ class Sessions:
     async def restore(self) -> None:
         """At start, and after not having heard: sessions that ended while their access tokens are still good.
 
-        What this node knows of and the store does not, the store is told: it may have lost its last moment.
+        What this node knows of and the store does not, the store is told: it may have lost its last moment. Where it
+        has lost everything nobody can say which sessions had ended, so tokens of before are refused.
         """
         now = self._clock.now_ms()
+        self._revocations.refuse_before(await self._store.kept_since(now) / 1000)
         since = now - self._access_seconds * 1000 - _IN_FLIGHT_MS
         ended = await self._store.ended_since(since, now)
         known = self._revocations.ended

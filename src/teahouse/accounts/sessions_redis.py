@@ -93,7 +93,8 @@ class SessionsRedis:
         rest = iter(session_ids)
         while some := list(islice(rest, _CHUNK)):
             states = await self._ended([("", each) for each in some], now)
-            await self._announce({each for each, state in zip(some, states, strict=True) if state == _ENDS_NOW})
+            # Also those that the store does not know at all: it may have lost the sessions with their ends.
+            await self._announce({each for each, state in zip(some, states, strict=True) if isinstance(state, int)})
             _known(states)
 
     async def live(self, user_id: str, *, now: int, idle: int) -> list[Session]:
@@ -111,6 +112,11 @@ class SessionsRedis:
         """See ``SessionStore``. Ages are by the server's clock, so that nodes whose clocks differ miss none."""
         found: list[Any] = await self._redis.run(scripts.RECENT, [scripts.ENDED], [now - moment])
         return {each.decode(): now - int(age) for each, age in zip(found[::2], found[1::2], strict=True)}
+
+    async def kept_since(self, now: int) -> int:
+        """See ``SessionStore``. A Redis that was emptied has no mark, and gets a new one."""
+        found = await self._redis.ask("SET", scripts.KEPT_SINCE, now, "NX", "GET")
+        return now if found is None else int(found)
 
     async def touch(self, seen: Mapping[str, int]) -> None:
         """See ``SessionStore``."""

@@ -34,7 +34,7 @@ class _Teahouse(click.Group):
         except Problem as problem:
             _say(problem.detail, *(f"{place.pointer} {place.detail}" for place in problem.errors))
             if problem.__cause__ is not None:
-                _say(str(problem.__cause__).partition("\n")[0])
+                _say(str(problem.__cause__).partition("\n")[0] or type(problem.__cause__).__name__)
             ctx.exit(1)
 
 

@@ -114,7 +114,8 @@ async def database(settings: Settings) -> AsyncIterator[Finding]:
         at = await migrations.current(engine)
         replicas = await engine.look_at_replicas()
     except DatabaseUnavailable as error:
-        cause = str(error.__cause__).splitlines()[0] if error.__cause__ else error.detail
+        # A time-out has no words of its own.
+        cause = next(iter(str(error.__cause__ or "").splitlines()), "") or "it gives no answer"
         yield Finding("database", State.BROKEN, f"cannot be read: {cause}")
         return
     finally:

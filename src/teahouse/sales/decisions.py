@@ -60,6 +60,8 @@ class Known(msgspec.Struct):
 
     orders: dict[str, Order] = {}
     payments: dict[str, Payment] = {}
+    # By sale and buyer, of sales that are closed: the units that they hold or have bought.
+    held: dict[tuple[str, str], int] = {}
 
 
 class Decisions:
@@ -218,8 +220,16 @@ class Decisions:
         stock = self._book.sales.get(order.reservation.sale_id)
         if stock is None:
             return "unknown-sale"
-        too_late = order.status != RESERVED and stock.remaining < order.reservation.quantity
-        return "sold-out-meanwhile" if too_late else ""
+        return "" if order.status == RESERVED else self._hindrance_of_late(order.reservation, stock)
+
+    def _hindrance_of_late(self, made: Reservation, stock: SaleStock) -> str:
+        # A lapsed order is bought anew by its payment, so the rules of a purchase hold but for the window.
+        if stock.remaining < made.quantity:
+            return "sold-out-meanwhile"
+        held = self._known.held.get((made.sale_id, made.buyer_id), 0)
+        if not stock.closed:
+            held = stock.held.get(made.buyer_id, 0)
+        return "limit-reached" if held + made.quantity > stock.sale.per_buyer_limit else ""
 
     def _expire(self, ask: Expire) -> int:
         expired = 0
@@ -261,6 +271,9 @@ class Decisions:
         self._shift(reservation, order.status, after)
         self.moves.append(Move(reservation, order.status, after))
         self.outcomes["paid-late" if after == PAID and order.status != RESERVED else after] += 1
+        mine = (reservation.sale_id, reservation.buyer_id)
+        change = reservation.quantity * (_held(after) - _held(order.status))
+        self._known.held[mine] = self._known.held.get(mine, 0) + change
         moved = Order(reservation, after, self.now)
         self._known.orders[reservation.id] = moved
         return moved

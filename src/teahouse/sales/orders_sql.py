@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from teahouse.engines.sql import Database, metadata
 from teahouse.sales.columns_sql import exact
-from teahouse.sales.model import Order, OrderStatus, Reservation, Reserve
+from teahouse.sales.model import PAID, RESERVED, Order, OrderStatus, Reservation, Reserve
 
 # An order's id rises with time, so the first index stays compact; the unique one also serves a buyer's own list.
 orders = Table(
@@ -128,6 +128,23 @@ async def read_orders(connection: AsyncConnection, ids: Sequence[str]) -> dict[s
     for start in range(0, len(ids), _CHUNK):
         query = select(*_columns).where(orders.c.id.in_(ids[start : start + _CHUNK]))
         found |= {row[0]: _order(row) for row in await connection.execute(query)}
+    return found
+
+
+async def read_held(connection: AsyncConnection, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """By sale and buyer, for those ``wanted``: the units that they hold or have bought."""
+    found: dict[tuple[str, str], int] = {}
+    pairs = sorted(wanted)
+    for start in range(0, len(pairs), _CHUNK):
+        query = (
+            select(orders.c.sale_id, orders.c.buyer_id, func.sum(orders.c.quantity))
+            .where(
+                tuple_(orders.c.sale_id, orders.c.buyer_id).in_(pairs[start : start + _CHUNK]),
+                orders.c.status.in_((RESERVED, PAID)),
+            )
+            .group_by(orders.c.sale_id, orders.c.buyer_id)
+        )
+        found |= {(sale_id, buyer_id): int(units) for sale_id, buyer_id, units in await connection.execute(query)}
     return found
 
 

@@ -131,7 +131,9 @@ class SalesService:
     async def restock(self, sale_id: str, stock: int) -> OnSale:
         """The sale's stock as a whole becomes ``stock``. Raises ``NotFound`` and ``StockNotReducible``."""
         await self.ledger.restock(sale_id, stock)
-        return await self.ledger.sale(sale_id)
+        found = await self.ledger.sale(sale_id)
+        # Somebody else may have changed it again meanwhile: this is the answer to what was asked here.
+        return OnSale(msgspec.structs.replace(found.sale, stock=stock), found.remaining)
 
     def shown(self, sale_id: str) -> OnSale | None:
         """One sale where that takes no waiting; None where it has to be asked for. May raise ``NotFound``."""

@@ -38,7 +38,7 @@ from teahouse.sales.model import (
     Settle,
     Tally,
 )
-from teahouse.sales.orders_sql import SqlOrders, placed_rows, read_orders, stream_orders
+from teahouse.sales.orders_sql import SqlOrders, placed_rows, read_held, read_orders, stream_orders
 from teahouse.sales.payments_sql import payment_rows, read_payments
 from teahouse.sales.reconciliation import Audit
 from teahouse.sales.reconciliation_sql import examine
@@ -238,10 +238,17 @@ class SqlStockLedger:
         if not settles and not ids:
             return Known()
         async with self._database.reading() as connection:
+            orders = await read_orders(connection, list(ids))
+            closed = [order.reservation for order in orders.values() if self._is_closed(order.reservation.sale_id)]
             return Known(
-                orders=await read_orders(connection, list(ids)),
+                orders=orders,
                 payments=await read_payments(connection, [settle.transaction_id for settle in settles]),
+                held=await read_held(connection, {(made.sale_id, made.buyer_id) for made in closed}),
             )
+
+    def _is_closed(self, sale_id: str) -> bool:
+        stock = self._book.sales.get(sale_id)
+        return stock is not None and stock.closed
 
     async def _make_durable(self, decisions: Decisions) -> type[Problem] | None:
         """None when the batch is on disk; otherwise what to tell every caller in it."""

@@ -240,7 +240,8 @@ def _is_any_text(kind: Any) -> bool:
         return kind is str
     base, *marks = get_args(kind)
     return base is str and all(
-        isinstance(mark, msgspec.Meta) and mark.pattern is mark.min_length is mark.max_length is None for mark in marks
+        isinstance(mark, msgspec.Meta) and (mark.pattern, mark.min_length, mark.max_length) == (None, None, None)
+        for mark in marks
     )
 
 

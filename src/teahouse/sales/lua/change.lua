@@ -16,11 +16,11 @@ local sales, touched = {}, {}
 local function load_sale(id)
   if sales[id] == nil then
     local found = redis.call(
-      'HMGET', prefix .. 'sale:' .. id, 'initial', 'remaining', 'reserved', 'sold', 'seq', 'lost', 'closed'
+      'HMGET', prefix .. 'sale:' .. id, 'initial', 'remaining', 'reserved', 'sold', 'seq', 'lost', 'closed', 'limit'
     )
     sales[id] = found[5] and not found[6] and {
       id = id, initial = tonumber(found[1]), remaining = tonumber(found[2]), reserved = tonumber(found[3]),
-      sold = tonumber(found[4]), seq = tonumber(found[5]), closed = found[7], rows = {}, payments = {},
+      sold = tonumber(found[4]), seq = tonumber(found[5]), closed = found[7], limit = tonumber(found[8]), rows = {}, payments = {},
       before = tonumber(found[2])
     } or false
   end
@@ -59,7 +59,7 @@ local function remember(order)
 end
 
 local function hold(sale, order, units)
-  if sale.closed or units == 0 then
+  if units == 0 then
     return
   end
   local held = prefix .. 'held:' .. sale.id
@@ -125,10 +125,15 @@ local function hindrance(order, sale, amount)
   if order.amount ~= amount then
     return 'wrong-amount'
   end
-  if order.status ~= 'reserved' and sale.remaining < order.quantity then
+  if order.status == 'reserved' then
+    return ''
+  end
+  -- A lapsed order is bought anew by its payment, so the rules of a purchase hold but for the window.
+  if sale.remaining < order.quantity then
     return 'sold-out-meanwhile'
   end
-  return ''
+  local held = tonumber(redis.call('HGET', prefix .. 'held:' .. sale.id, order.buyer) or '0')
+  return held + order.quantity > sale.limit and 'limit-reached' or ''
 end
 
 -- The log entry of a payment goes with its sale's; a payment that no order here waits for has one of its own.

@@ -13,6 +13,8 @@ local over = moment(ARGV[1]) >= tonumber(sale[1]) + tonumber(ARGV[3])
 if not over or tonumber(sale[2]) > 0 or tonumber(sale[3]) ~= tonumber(ARGV[2]) then
   return 0
 end
-redis.call('UNLINK', KEYS[2], KEYS[3])
+redis.call('UNLINK', KEYS[2])
+-- Whoever pays late is still held to the limit per buyer, for as long as any payment may be late.
+redis.call('EXPIRE', KEYS[3], 8 * 86400)
 redis.call('HSET', KEYS[1], 'closed', '1')
 return 1
