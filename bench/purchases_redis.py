@@ -106,6 +106,7 @@ def _round(
         wanted = stage.shop.purchases(sale["id"], count, connections=setting.connections, prefix="bench-")
         if server is stage.server:
             samples.append(stage.ours(wanted))
+            stage.forget(sale["id"])
         else:
             stage.stock(server, sale)
             samples.append(stage.theirs(server, wanted))

@@ -115,6 +115,13 @@ class Scaled:
         self.log(server).settle(server, wanted.count)
         return sample
 
+    def forget(self, sale: str) -> None:
+        """Takes the orders of a finished sale out of our Redis: the peers begin every round with an empty one too."""
+        kept = {f"{prefix(sale)}sale:{sale}", f"{prefix(sale)}log"}
+        keys = [key for key in self.redis.ask.scan_iter(f"{prefix(sale)}*", count=1000) if key.decode() not in kept]
+        if keys:
+            self.redis.ask.unlink(*keys)
+
     def stock(self, server: Server, sale: Mapping[str, Any]) -> None:
         """Puts the sale that we opened into an emptied Redis of the peer."""
         self._site(server).stock(sale)

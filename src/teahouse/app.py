@@ -130,6 +130,7 @@ class Teahouse(App):
         users, catalogue = self._cached(
             settings, database, lambda kind, name: RedisCache(redis, feed, kind, name=name, clock=clock)
         )
+        archive = SqlArchive(database)
         people = accounts_on_redis(
             redis,
             feed,
@@ -139,8 +140,8 @@ class Teahouse(App):
             settings.accounts,
             clock=clock,
             sweeps=sweeps,
+            used_before=archive.is_above_sql,
         )
-        archive = SqlArchive(database)
         ledger = RedisStockLedger(
             redis,
             feed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from teahouse.accounts.housekeeping import KEEP_SECONDS, Sweep
@@ -29,15 +29,19 @@ def accounts_on_redis(
     *,
     clock: Clock,
     sweeps: Sequence[Sweep] = (),
+    used_before: Callable[[], Awaitable[bool]] | None = None,
 ) -> Accounts:
     """``Accounts`` that keeps sessions in ``redis`` and hears of their ends from ``feed``; ``users`` as ever.
+
+    ``used_before`` says whether sessions were kept in Redis before, so that a Redis without a mark has been emptied;
+    without it, whether there are users.
 
     ``redis`` must be connected before its start, the feed started before or after it.
     """
     watch = RevocationWatchRedis(redis, feed)
     accounts = Accounts(
         users,
-        sessions_on(redis, feed, users, settings),
+        sessions_on(redis, feed, users, settings, used_before),
         platform,
         secrets,
         settings,
@@ -52,11 +56,18 @@ def accounts_on_redis(
     return accounts
 
 
-def sessions_on(redis: Redis, feed: Feed, users: UserStore, settings: AccountsSettings) -> SessionsRedis:
+def sessions_on(
+    redis: Redis,
+    feed: Feed,
+    users: UserStore,
+    settings: AccountsSettings,
+    used_before: Callable[[], Awaitable[bool]] | None = None,
+) -> SessionsRedis:
     """The sessions of these settings."""
     return SessionsRedis(
         redis,
         users,
+        used_before=used_before or users.exist,
         channel=feed.channel,
         idle=int(settings.session_idle_seconds * 1000),
         longest=int(settings.session_max_seconds * 1000),

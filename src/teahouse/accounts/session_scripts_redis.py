@@ -15,7 +15,7 @@ from teahouse.accounts.model import Session
 from teahouse.engines.redis import Script
 
 ENDED = "teahouse:ended-sessions"
-# Since when ends have been kept without a gap, in Unix milliseconds.
+# Since when ends have been kept without a gap.
 KEPT_SINCE = "teahouse:ends-kept-since"
 _NUMBERS = frozenset({"created_at", "last_seen_at", "ends_at", "rotated_at", "ended_at"})
 _BINARY = "sealed_successor"
@@ -85,6 +85,20 @@ for index = 3, #ARGV do
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return told
+""")
+
+# KEYS: since when ends have been kept. ARGV: 1 where there may have been ends before, which are lost now. How long they
+# have been kept in ms, by the server's clock; -1: there never were others.
+KEPT = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local since = redis.call('GET', KEYS[1])
+if not since then
+  since = ARGV[1] == '1' and string.format('%.0f', now) or '-1'
+  redis.call('SET', KEYS[1], since)
+end
+if since == '-1' then return -1 end
+return now - since
 """)
 
 # KEYS: the ended sessions. ARGV: how far back in ms. Ids, each with its age in ms.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -36,10 +36,20 @@ class SessionsRedis:
     """
 
     def __init__(
-        self, redis: Redis, users: UserStore, *, channel: str, idle: int, longest: int, access: int, keep: int
+        self,
+        redis: Redis,
+        users: UserStore,
+        *,
+        used_before: Callable[[], Awaitable[bool]],
+        channel: str,
+        idle: int,
+        longest: int,
+        access: int,
+        keep: int,
     ) -> None:
         self._redis = redis
         self._users = users
+        self._used_before = used_before
         self._channel = channel
         self._idle = idle
         self._longest = longest
@@ -114,9 +124,12 @@ class SessionsRedis:
         return {each.decode(): now - int(age) for each, age in zip(found[::2], found[1::2], strict=True)}
 
     async def kept_since(self, now: int) -> int:
-        """See ``SessionStore``. A Redis that was emptied has no mark, and gets a new one."""
-        found = await self._redis.ask("SET", scripts.KEPT_SINCE, now, "NX", "GET")
-        return now if found is None else int(found)
+        """See ``SessionStore``. A Redis without a mark is new, or it was emptied: then it was used before."""
+        # The database is asked only then: a node that has to catch up must not wait for it.
+        known = await self._redis.ask("EXISTS", scripts.KEPT_SINCE)
+        used = not known and await self._used_before()
+        age = int(await self._redis.run(scripts.KEPT, [scripts.KEPT_SINCE], ["1" if used else "0"]))
+        return 0 if age < 0 else now - age
 
     async def touch(self, seen: Mapping[str, int]) -> None:
         """See ``SessionStore``."""

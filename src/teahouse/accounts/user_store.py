@@ -51,6 +51,10 @@ class UserStore(Protocol):
         """
         ...
 
+    async def exist(self) -> bool:
+        """Whether there is any user at all."""
+        ...
+
     async def change(self, user_id: str, *, nickname: str | None, avatar_url: str | None) -> User | None:
         """Sets what is not None; returns the user as it is then, None where there is none."""
         ...

@@ -33,6 +33,10 @@ class UsersCached:
         # Somebody may have asked for it a moment too early.
         await self._cache.invalidate(user.id)
 
+    async def exist(self) -> bool:
+        """See ``UserStore``."""
+        return await self._users.exist()
+
     async def change(self, user_id: str, *, nickname: str | None, avatar_url: str | None) -> User | None:
         """See ``UserStore``."""
         async with self._cache.changing(user_id):

@@ -101,6 +101,11 @@ class UsersSql:
                 continue
         return _deleted()
 
+    async def exist(self) -> bool:
+        """See ``UserStore``."""
+        async with self._database.reading() as connection:
+            return (await connection.execute(select(users.c.id).limit(1))).first() is not None
+
     async def change(self, user_id: str, *, nickname: str | None, avatar_url: str | None) -> User | None:
         """See ``UserStore``."""
         given = {"nickname": nickname, "avatar_url": avatar_url}

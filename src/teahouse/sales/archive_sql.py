@@ -46,6 +46,10 @@ class SqlArchive:
         async with self._database.reading() as connection:
             return "redis" if await read_keeper(connection) == "redis" else "sql"
 
+    async def is_above_sql(self) -> bool:
+        """Whether Redis has decided before, so that one that knows nothing has been emptied."""
+        return await self.keeper() == "redis"
+
     async def hand_over(self, keeper: Keeper) -> None:
         """See ``Archive``."""
         await self._database.write(partial(write_keeper, keeper=keeper))
