@@ -110,6 +110,9 @@ class Pool:
         timeout = asyncio.timeout(self._seconds)
         try:
             async with timeout, self._opened(_Deadline(timeout, self._seconds)) as connection:
+                if time.monotonic() < self._silence.ask_again_at:
+                    # While this caller waited for a connection, whoever had it was given up.
+                    raise self._silent()
                 if not bounded:
                     disarm(connection)
                 async with connection.begin() as transaction:
