@@ -54,7 +54,7 @@ class RedisStockLedger:
         timed: bool = False,
         max_waiting: int = 10_000,
         max_unrecorded: int = 1_000_000,
-        recorded_per_second: int = 10_000,
+        recorded_per_second: int = 5_000,
         recording: Redis | None = None,
         data_dir: Path | None = None,
     ) -> None:

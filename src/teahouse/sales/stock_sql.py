@@ -138,7 +138,8 @@ class SqlStockLedger:
     async def settle(self, order_id: str, amount: int, transaction_id: str) -> Payment:
         """Records money that arrived; the same transaction is one payment. Raises ``TransactionReused``.
 
-        It settles the order, also a lapsed one while stock lasts; otherwise its state is ``refund-due``.
+        It settles the order, also a lapsed one while stock lasts and the buyer's limit allows it; else its state is
+        ``refund-due``.
         """
         payment: Payment = await self.batcher.submit(Settle(order_id, amount, transaction_id))
         return payment
