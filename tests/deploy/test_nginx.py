@@ -113,7 +113,7 @@ def test_connections_to_the_nodes_are_kept(tmp_path: Path):
         opened: list[object] = []
         for node in running:
             accept = node.server.get_request
-            node.server.get_request = lambda accept=accept: opened.append(1) or accept()  # type: ignore[method-assign]
+            node.server.get_request = lambda accept=accept: opened.append(1) or accept()  # type: ignore[method-assign]  # counted
         for _ in range(40):
             assert ask(f"{url}/me")[0] == 200
         # least_conn takes turns while nobody waits; nginx has a worker for each core, each with its own.

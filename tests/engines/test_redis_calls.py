@@ -66,7 +66,7 @@ async def test_an_error_reply_is_for_its_own_call_only(redis: Redis):
 async def test_an_argument_that_is_none_is_refused_to_its_caller_alone(redis: Redis):
     first = redis.call("SET", "tea", "green")
     with pytest.raises(TypeError):
-        redis.call("SET", "tea", None)  # type: ignore[arg-type]
+        redis.call("SET", "tea", None)  # type: ignore[arg-type]  # the mistake itself
     assert await first == b"OK"
 
 
