@@ -209,10 +209,95 @@ async def test_callers_are_cancelled_with_a_flusher_that_is_cancelled():
     batching = batcher(engine, max_batch=1)
     sent, waiting = batching.submit(1), batching.submit(2)
     await settle()
-    batching._flusher.cancel()
+    (flusher,) = batching._flushers
+    flusher.cancel()
     await asyncio.wait([sent, waiting], timeout=5)
     assert sent.cancelled()
     assert waiting.cancelled()
+
+
+async def test_many_calls_leave_as_two_shares_where_two_flushes_may_overlap():
+    engine = Engine()
+    batching = batcher(engine, max_flushes=2)
+    calls = [batching.submit(number) for number in range(100)]
+    await settle()
+    assert [len(batch) for batch in engine.batches] == [50, 50]
+    assert engine.under_way == 2
+    engine.gate.release()
+    await settle()
+    assert [call.done() for call in calls] == [True] * 50 + [False] * 50
+    engine.gate.release()
+    assert await asyncio.gather(*calls) == [number * 10 for number in range(100)]
+
+
+async def test_an_overlapping_flush_leaves_once_it_is_as_large_as_the_one_under_way():
+    engine = Engine()
+    batching = batcher(engine, max_flushes=2)
+    for number in range(3):
+        batching.submit(number)
+    await settle()
+    batching.submit(3)
+    batching.submit(4)
+    await settle()
+    assert engine.batches == [[0, 1, 2]]
+    batching.submit(5)
+    await settle()
+    assert engine.batches == [[0, 1, 2], [3, 4, 5]]
+    batching.submit(6)
+    await settle()
+    assert len(engine.batches) == 2
+
+
+async def test_what_waits_beside_a_larger_flush_leaves_with_the_last_that_ends():
+    engine = Engine()
+    batching = batcher(engine, max_flushes=2)
+    for number in range(4):
+        batching.submit(number)
+    await settle()
+    others = [batching.submit(number) for number in range(4, 8)]
+    await settle()
+    late = batching.submit(8)
+    engine.gate.release()
+    await settle()
+    assert len(engine.batches) == 2
+    engine.gate.release()
+    await asyncio.gather(*others)
+    await settle()
+    assert engine.batches[2:] == [[8]]
+    engine.gate.release()
+    assert await late == 80
+
+
+async def test_one_of_two_overlapping_flushes_that_is_cancelled_leaves_the_other_its_calls():
+    engine = Engine()
+    batching = batcher(engine, max_flushes=2)
+    first = batching.submit(1)
+    await settle()
+    (flusher,) = batching._flushers
+    second = batching.submit(2)
+    await settle()
+    third = batching.submit(3)
+    flusher.cancel()
+    await settle()
+    assert first.cancelled()
+    engine.gate.release()
+    assert await second == 20
+    engine.gate.release()
+    assert await third == 30
+
+
+async def test_closing_waits_for_both_of_two_overlapping_flushes():
+    engine = Engine()
+    batching = batcher(engine, max_flushes=2)
+    calls = [batching.submit(number) for number in range(64)]
+    await settle()
+    closing = asyncio.create_task(batching.aclose())
+    engine.gate.release()
+    await settle()
+    assert not closing.done()
+    engine.gate.release()
+    await closing
+    assert all(call.done() for call in calls)
 
 
 async def test_closing_flushes_what_was_accepted_and_takes_no_more():

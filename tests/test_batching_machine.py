@@ -16,6 +16,8 @@ from tests.batches import Engine, batcher, settle
 class BatchingMachine(RuleBasedStateMachine):
     """Any interleaving of calls, cancellations, flushes that end well or badly, and turns of the loop."""
 
+    max_flushes = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
@@ -30,7 +32,7 @@ class BatchingMachine(RuleBasedStateMachine):
     async def _open(self) -> None:
         self.engine = Engine()
         self.engine.outcome = self._outcome
-        self.batching = batcher(self.engine, max_batch=4, max_waiting=6)
+        self.batching = batcher(self.engine, max_batch=4, max_waiting=6, max_flushes=self.max_flushes)
 
     def _outcome(self, calls: list[int]) -> list[object]:
         if self.failing:
@@ -88,8 +90,8 @@ class BatchingMachine(RuleBasedStateMachine):
         self.run(go())
 
     @invariant()
-    def one_flush_at_a_time_in_order_and_within_its_size(self) -> None:
-        assert self.engine.most_under_way <= 1
+    def no_more_flushes_than_may_overlap_in_order_and_within_their_size(self) -> None:
+        assert self.engine.most_under_way <= self.max_flushes
         sent = [call for batch in self.engine.batches for call in batch]
         assert sent == sorted(set(sent))
         assert all(1 <= len(batch) <= 4 for batch in self.engine.batches)
@@ -122,5 +124,14 @@ class BatchingMachine(RuleBasedStateMachine):
         assert self.escaped == []
 
 
-BatchingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+class OverlappingMachine(BatchingMachine):
+    """The same with two flushes at a time."""
+
+    max_flushes = 2
+
+
+_SETTINGS = settings(max_examples=60, stateful_step_count=30, deadline=None)
+BatchingMachine.TestCase.settings = _SETTINGS
+OverlappingMachine.TestCase.settings = _SETTINGS
 TestBatching = BatchingMachine.TestCase
+TestOverlapping = OverlappingMachine.TestCase

@@ -1,7 +1,9 @@
 """Flush together: the calls of one moment leave as one flush, and each caller gets its own result or its own error.
 
 While one flush is under way the next one gathers; when traffic is low a batch is one call and nothing waits. There is
-no timer. The Redis client, the stock ledger, the order recorder and message history all wait through this.
+no timer. Where an engine works on another core, two flushes may overlap, so that it is not idle while this process
+answers the callers of the last one. The Redis client, the stock ledger, the order recorder and message history all
+wait through this.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from teahouse.problems import Overloaded, ShuttingDown
 
@@ -17,6 +19,8 @@ Call = TypeVar("Call")
 Result = TypeVar("Result")
 
 SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+# Shares of overlapping flushes are no smaller: each flush has its price.
+_WHOLE = 32
 _LOOK_EVERY = 64
 
 
@@ -45,6 +49,9 @@ class BatchSizes:
 class Batcher(Generic[Call, Result]):
     """Gathers calls and hands them to ``flush``, one batch at a time, oldest first.
 
+    With ``max_flushes`` above 1 so many batches may be under way: many calls leave in equal shares, and another batch
+    leaves once it is as large as those that are under way. They leave in order; whether they end so is up to ``flush``.
+
     ``flush`` takes up to ``max_batch`` calls and returns one result or one exception for each, in the same order.
     At most ``max_waiting`` calls wait; one more is answered ``Overloaded``. A caller cancelled before its call has
     left withdraws it; after that the call is carried out and its result dropped.
@@ -57,14 +64,18 @@ class Batcher(Generic[Call, Result]):
         name: str,
         max_batch: int = 1024,
         max_waiting: int = 10_000,
+        max_flushes: int = 1,
     ) -> None:
         self.name = name
         self.sizes = BatchSizes()
         self._flush = flush
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._max_flushes = max_flushes
         self._waiting: deque[tuple[Call, asyncio.Future[Result]]] = deque()
-        self._flusher: asyncio.Task[None] | None = None
+        self._flushers: set[asyncio.Task[None]] = set()
+        self._starting = False
+        self._under_way = 0
         self._closed = False
         self._refused = 0
 
@@ -82,19 +93,16 @@ class Batcher(Generic[Call, Result]):
             raise ShuttingDown
         if len(self._waiting) >= self._max_waiting and not self._make_room():
             raise Overloaded(f"{self.name}: {self._max_waiting} calls are waiting already")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
-        if self._flusher is None:
-            # The task starts on the loop's next turn, so that all calls of this turn leave together.
-            self._flusher = loop.create_task(self._drain(), name=f"flush {self.name}")
+        self._start()
         return future
 
     async def aclose(self) -> None:
         """Takes no new call and returns when every accepted one has its result."""
         self._closed = True
-        if self._flusher is not None:
-            await asyncio.shield(self._flusher)
+        while self._flushers:
+            await asyncio.wait(self._flushers)
 
     def _make_room(self) -> bool:
         # Withdrawn calls hold their places until here. Looking at all of them costs: not at each refusal in a row.
@@ -107,20 +115,45 @@ class Batcher(Generic[Call, Result]):
         self._refused = 0
         return True
 
+    def _start(self) -> None:
+        if self._starting or not self._may_leave(len(self._flushers)):
+            return
+        # The task starts on the loop's next turn, so that all calls of this turn leave together.
+        self._starting = True
+        task = asyncio.get_running_loop().create_task(self._drain(), name=f"flush {self.name}")
+        self._flushers.add(task)
+
+    def _may_leave(self, others: int) -> bool:
+        if others == 0:
+            return True
+        return others < self._max_flushes and len(self._waiting) * others >= self._under_way
+
     async def _drain(self) -> None:
+        self._starting = False
         try:
             while batch := self._take():
-                await self._send(batch)
+                self._under_way += len(batch)
+                if self._waiting:
+                    self._start()
+                try:
+                    await self._send(batch)
+                finally:
+                    self._under_way -= len(batch)
+                if not self._may_leave(len(self._flushers) - 1):
+                    break
         finally:
-            self._flusher = None
-            for _, future in self._waiting:
-                future.cancel()
-            self._waiting.clear()
+            self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if not self._flushers:
+                for _, future in self._waiting:
+                    future.cancel()
+                self._waiting.clear()
 
     def _take(self) -> list[tuple[Call, asyncio.Future[Result]]]:
         batch: list[tuple[Call, asyncio.Future[Result]]] = []
         waiting = self._waiting
-        while waiting and len(batch) < self._max_batch:
+        share = -(-(len(waiting) + self._under_way) // self._max_flushes)
+        most = min(self._max_batch, max(_WHOLE, share))
+        while waiting and len(batch) < most:
             entry = waiting.popleft()
             if not entry[1].done():
                 batch.append(entry)

@@ -59,6 +59,28 @@ async def test_any_number_of_a_minutes_orders_are_listed_before_they_are_recorde
     assert [order.reservation.id for order in seen] == [each.id for each in made[::-1]]
 
 
+async def test_orders_that_change_in_their_minute_are_listed_once_and_as_they_are(shop):
+    sale = await shop.sale(stock=50, limit=50)
+    made = [await shop.buy(sale, ANN, str(number)) for number in range(30)]
+    for number in (0, 7, 8, 9, 29):
+        await shop.service.cancel(ANN, made[number].id)
+    again = await shop.buy(sale, ANN, "again")
+    seen = await pages(shop, ANN, 4)
+    assert [order.reservation for order in seen] == [again, *made[::-1]]
+    cancelled = [order.reservation for order in seen if order.status == "cancelled"]
+    assert cancelled == [made[number] for number in (29, 9, 8, 7, 0)]
+
+
+async def test_of_thousands_of_orders_in_a_minute_the_latest_are_listed_and_all_once_they_are_recorded(shop):
+    sale = await shop.sale(stock=3000, limit=3000)
+    made = [(await shop.buy(sale, ANN, str(number))).id for number in range(2300)][::-1]
+    seen = [order.reservation.id for order in await pages(shop, ANN, 100)]
+    assert 2000 <= len(seen) < 2300
+    assert seen[:100] == made[:100]
+    await shop.record()
+    assert [order.reservation.id for order in await pages(shop, ANN, 100)] == made
+
+
 async def test_orders_of_many_minutes_are_listed_before_they_are_recorded_with_what_became_of_them(shop):
     sale = await shop.sale(stock=50, limit=50, pay=3600)
     made = []

@@ -173,12 +173,31 @@ class Redis:
         except FlushFailed as failure:
             raise OutcomeUnknown from failure
 
+    async def send(self, *command: Argument) -> Any:
+        """``ask`` for a command that is the batch of many callers already: it leaves at once, as its own pipeline.
+
+        It must not be cancelled: the connection is given up then.
+        """
+        if not self._connected:
+            raise self._away()
+        (reply,) = await self._flush([self._pipe.packed(command)])
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
+
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """A script's reply. A server that does not know the script yet is told it."""
         try:
             return await self.ask("EVALSHA", script.sha, len(keys), *keys, *args)
         except NoScriptError:
             return await self.ask("EVAL", script.source, len(keys), *keys, *args)
+
+    async def send_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """``run`` in the manner of ``send``."""
+        try:
+            return await self.send("EVALSHA", script.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await self.send("EVAL", script.source, len(keys), *keys, *args)
 
     # --- one pipeline ---
 

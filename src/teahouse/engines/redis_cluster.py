@@ -72,6 +72,8 @@ class ClusterPipe:
         self._run_ids: dict[Place, str] = {}
         self._owners: list[Place] = []
         self._failed: Exception | None = None
+        # Exchanges overlap: one redirection that two of them meet opens one connection.
+        self._following = asyncio.Lock()
 
     @property
     def incarnation(self) -> str:
@@ -180,8 +182,9 @@ class ClusterPipe:
             if not redirected:
                 return results
             # One answer may send a hundred calls the same way: it is followed once.
-            for error in {str(results[at]): results[at] for at, _ in redirected}.values():
-                await self._follow(error)
+            async with self._following:
+                for error in {str(results[at]): results[at] for at, _ in redirected}.values():
+                    await self._follow(error)
             todo = redirected
         return [_refusal(result) if isinstance(result, AskError) else result for result in results]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections import deque
 from typing import Any
 
 import hiredis
@@ -23,8 +24,24 @@ _GRACE_SECONDS = 0.02
 _NOT_YET = object()
 
 
+class _Exchange:
+    """A pipeline that has left: the replies that came, how many are to come, and who waits for the last."""
+
+    __slots__ = ("began", "replies", "waiter", "wanted")
+
+    def __init__(self, wanted: int, began: float, waiter: asyncio.Future[None]) -> None:
+        self.wanted = wanted
+        self.began = began
+        self.waiter = waiter
+        self.replies: list[Any] = []
+
+    def wake(self) -> None:
+        if not self.waiter.done():
+            self.waiter.set_result(None)
+
+
 class Wire(asyncio.Protocol):
-    """Takes over a connection that redis-py has opened. One exchange at a time.
+    """Takes over a connection that redis-py has opened. The server answers exchanges in the order they left in.
 
     ``failure`` says why it cannot be used (any more); it is None while it can.
     """
@@ -35,11 +52,9 @@ class Wire(asyncio.Protocol):
         self._timeout = timeout_seconds
         self._loop = asyncio.get_running_loop()
         self._parser: Any = hiredis.Reader(replyError=self._error, notEnoughData=_NOT_YET)
-        self._replies: list[Any] = []
-        self._wanted = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._under_way: deque[_Exchange] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._began = self._moved = 0.0
+        self._moved = 0.0
         self._unsent = 0
         self._overdue = False
         writer = connection._writer  # noqa: SLF001  # redis-py has no public way to the transport it opened
@@ -62,26 +77,23 @@ class Wire(asyncio.Protocol):
         Fewer than ``count`` came where the wire failed meanwhile; the other commands may have been carried out.
         The time-out starts anew whenever something arrives, up to ten of them.
         """
-        self._wanted = count
-        self._replies = []
-        self._began = self._moved = self._loop.time()
-        self._overdue = False
+        exchange = _Exchange(count, self._loop.time(), self._loop.create_future())
+        if not self._under_way:
+            self._moved, self._overdue = exchange.began, False
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout, self._look)
+        self._under_way.append(exchange)
         self._transport.write(pipeline)
         self._unsent = self._transport.get_write_buffer_size()
-        self._waiter = self._loop.create_future()
-        self._timer = self._loop.call_later(self._timeout, self._look)
+        if self.failure is not None:
+            self._wake_all()
         try:
-            if self.failure is None:
-                await self._waiter
+            await exchange.waiter
         except BaseException:
             # Its replies are still on their way, and nobody will take them.
             self._fail(RedisConnectionError("the connection was given up in the middle of a pipeline"))
             raise
-        finally:
-            self._timer.cancel()
-            self._waiter = None
-            self._wanted = 0
-        return self._replies
+        return exchange.replies
 
     async def aclose(self) -> None:
         """Hangs up."""
@@ -93,18 +105,20 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Takes whole replies out of what has come."""
         self._moved = self._loop.time()
-        gets = self._parser.gets
+        gets, under_way = self._parser.gets, self._under_way
         try:
             self._parser.feed(data)
             while (reply := gets()) is not _NOT_YET:
-                self._replies.append(reply)
+                if not under_way:
+                    self._fail(RedisConnectionError("a reply came that nobody had asked for"))
+                    return
+                exchange = under_way[0]
+                exchange.replies.append(reply)
+                if len(exchange.replies) == exchange.wanted:
+                    under_way.popleft()
+                    exchange.wake()
         except (hiredis.ProtocolError, MemoryError) as error:
             self._fail(RedisConnectionError(f"what came is no reply of Redis: {error}"))
-            return
-        if len(self._replies) > self._wanted:
-            self._fail(RedisConnectionError("a reply came that nobody had asked for"))
-        elif len(self._replies) == self._wanted:
-            self._wake()
 
     def eof_received(self) -> None:
         """The server says no more."""
@@ -123,11 +137,14 @@ class Wire(asyncio.Protocol):
         return error_of(text)
 
     def _look(self) -> None:
+        self._timer = None
+        if not self._under_way:
+            return
         now, unsent = self._loop.time(), self._transport.get_write_buffer_size()
         if unsent < self._unsent:
             self._moved = now
         self._unsent = unsent
-        due = min(self._moved + self._timeout, self._began + _PATIENCE * self._timeout)
+        due = min(self._moved + self._timeout, self._under_way[0].began + _PATIENCE * self._timeout)
         if now < due:
             self._overdue = False
             self._timer = self._loop.call_at(due, self._look)
@@ -140,9 +157,12 @@ class Wire(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         if self.failure is None:
             self.failure = error
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._transport.abort()
-        self._wake()
+        self._wake_all()
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _wake_all(self) -> None:
+        while self._under_way:
+            self._under_way.popleft().wake()

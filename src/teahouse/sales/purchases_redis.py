@@ -36,6 +36,8 @@ from teahouse.sales.shelf import Shelf, Shelves
 # Who bought of a sold-out sale is remembered up to so many purchases; beyond, Redis is asked each time.
 MOST_SLOTS = 20_000
 _SCAN_COUNT = 1000
+# While Redis decides about one batch, this worker answers those of the last one and reads those of the next.
+_FLUSHES = 2
 _HEAD = 5
 _SOLD_OUT = 1
 _REFUSALS: tuple[type[Problem] | None, ...] = (None, SoldOut, LimitReached, SaleNotStarted, SaleEnded)
@@ -64,7 +66,9 @@ class Purchases:
         max_waiting: int,
         max_unrecorded: int,
     ) -> None:
-        self.batcher: Batcher[Reserve, Reservation] = Batcher(self._flush, name="stock", max_waiting=max_waiting)
+        self.batcher: Batcher[Reserve, Reservation] = Batcher(
+            self._flush, name="stock", max_waiting=max_waiting, max_flushes=_FLUSHES
+        )
         self.lookups: Batcher[str, Archived | None] = Batcher(self._look_up, name="sales looked up")
         self.shelves = Shelves()
         self.outcomes: Counter[str] = Counter()
@@ -134,10 +138,14 @@ class Purchases:
             await self._rejoining.check()
             shelf = await self.shelf(sale_id)
             reservations, arguments = self._written(shelf, asks)
+            returns = shelf.returns
             reply = await self._ask(shelf, arguments)
         except Problem as problem:
             return [_again(problem) for _ in asks]
-        answers = self._answers(shelf, asks, reservations, arguments, reply) if reply else [None] * len(asks)
+        if reply is None:
+            return await self._with_earlier(asks, [None] * len(asks))
+        self._heard(shelf, reply, returns)
+        answers = self._answers(shelf, asks, reservations, arguments, reply)
         return await self._with_earlier(asks, answers)
 
     def _written(self, shelf: Shelf, asks: list[Reserve]) -> tuple[list[str], list[str | int]]:
@@ -174,7 +182,6 @@ class Purchases:
 
     async def _reserve(self, shelf: Shelf, arguments: list[str | int]) -> list[Any]:
         now = self._clock.now_ms() if self._timed else 0
-        shelf.asking()
         return await self._scripts.reserve(shelf.sale.id, now, shelf.seq, self._most, arguments)
 
     async def _opened(self, shelf: Shelf) -> bool:
@@ -189,8 +196,7 @@ class Purchases:
     def _answers(
         self, shelf: Shelf, asks: list[Reserve], ids: list[str], arguments: list[str | int], reply: list[Any]
     ) -> list[Any]:
-        _, now, seq, remaining, placed = reply[:_HEAD]
-        shelf.heard(seq, remaining, placed)
+        _, now, seq, _remaining, _placed = reply[:_HEAD]
         sale, outcomes = shelf.sale, self.outcomes
         price, pay_before = sale.price, now + sale.pay_within_seconds * 1000
         answers: list[Any] = []
@@ -213,11 +219,15 @@ class Purchases:
             heads = arguments[2::3]
             rows = [f"{head}{rest}" for head, told in zip(heads, reply[_HEAD:], strict=True) if told == 0]
             self.receipts.note(sale.id, seq, rows)
+        return answers
+
+    def _heard(self, shelf: Shelf, reply: list[Any], returns: int) -> None:
+        _, _now, seq, remaining, placed = reply[:_HEAD]
+        shelf.heard(seq, remaining, placed)
         if _SOLD_OUT in reply[_HEAD:]:
-            shelf.sold_out(self._clock.monotonic())
+            shelf.sold_out(self._clock.monotonic(), returns)
         if shelf.wants_buyers and not self._learning and self._feed.current:
             self._learn(shelf)
-        return answers
 
     def _repeated(self, ask: Reserve, row: bytes) -> Reservation | Problem | None:
         if row[:1] == b"?":

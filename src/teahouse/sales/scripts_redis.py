@@ -26,7 +26,10 @@ class Scripts:
         self._channel = channel
 
     async def reserve(self, sale_id: str, now: int, seq: int, most: int, asks: Sequence[str | int]) -> list[Any]:
-        """Purchases: for each, slot, quantity and the row up to its status. See ``lua/reserve.lua``."""
+        """Purchases: for each, slot, quantity and the row up to its status. See ``lua/reserve.lua``.
+
+        Not to be cancelled: see ``Redis.send``.
+        """
         shard = keys.shard_of(sale_id)
         names = (
             keys.sale_key(sale_id),
@@ -35,7 +38,7 @@ class Scripts:
             keys.orders_key(shard),
             keys.due_key(shard),
         )
-        reply: list[Any] = await self._redis.run(
+        reply: list[Any] = await self._redis.send_script(
             self._scripts["reserve"], names, (keys.prefix(shard), now, seq, most, *asks)
         )
         return reply

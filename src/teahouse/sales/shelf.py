@@ -18,13 +18,13 @@ MOST_SHELVES = 10_000
 class Shelf:
     """One sale: its terms, which never change but for the stock, and the latest that was heard of its counters.
 
-    ``seq`` is the highest change that this worker was told of. Who has bought of a sold-out sale is known only after
-    ``note_buyers``.
+    ``seq`` is the highest change that this worker was told of; ``returns`` counts how often stock was heard to return.
+    Who has bought of a sold-out sale is known only after ``note_buyers``.
     """
 
     __slots__ = (
-        *("_buyers", "_buyers_at", "_returned", "_sold_out_at"),
-        *("closed", "initial", "placed", "remaining", "sale", "seq"),
+        *("_buyers", "_buyers_at", "_sold_out_at"),
+        *("closed", "initial", "placed", "remaining", "returns", "sale", "seq"),
     )
 
     def __init__(self, archived: Archived) -> None:
@@ -35,7 +35,7 @@ class Shelf:
         self.closed = False
         self.placed = 0
         self._sold_out_at = float("-inf")
-        self._returned = False
+        self.returns = 0
         self._buyers: frozenset[str] = frozenset()
         self._buyers_at = -1
 
@@ -43,20 +43,22 @@ class Shelf:
         """What a reply told of the counters; an older one than the last is passed over."""
         if seq >= self.seq:
             self.seq, self.remaining, self.placed = seq, remaining, placed
+            if remaining:
+                self._sold_out_at = float("-inf")
 
-    def asking(self) -> None:
-        """A question leaves. Stock that is heard to return before its answer may have returned after it."""
-        self._returned = False
+    def sold_out(self, now: float, returns: int) -> None:
+        """Somebody was refused just now, at the monotonic moment ``now``, as nothing is left.
 
-    def sold_out(self, now: float) -> None:
-        """Somebody was refused just now, at the monotonic moment ``now``, as nothing is left."""
-        if self.remaining == 0 and not self._returned:
+        ``returns`` as it was when the question left: stock that was heard to return since then may have returned after
+        the answer was made.
+        """
+        if self.remaining == 0 and self.returns == returns:
             self._sold_out_at = now
 
     def stock_returned(self) -> None:
         """Somebody's units came back: whatever was known of being sold out is over."""
         self._sold_out_at = float("-inf")
-        self._returned = True
+        self.returns += 1
 
     @property
     def wants_buyers(self) -> bool:

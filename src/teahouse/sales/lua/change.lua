@@ -54,7 +54,7 @@ local function find(id, archived)
 end
 
 local function remember(order)
-  redis.call('ZADD', prefix .. 'recent:' .. minute, 0, order.buyer .. order.id)
+  note_recent(prefix, minute, {order.buyer}, {[order.buyer] = order.id})
   redis.call('RPUSH', prefix .. 'final:' .. minute, 'o' .. order.id)
 end
 

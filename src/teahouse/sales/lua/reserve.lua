@@ -8,6 +8,7 @@
 --       0 reserved, 1 sold out, 2 limit reached, 3 not started, 4 ended, or the row of the order that has the key
 --       ('?' and its id where that is no longer here)}
 
+local ARGV, sub, find = ARGV, string.sub, string.find
 local prefix, now = ARGV[1], moment(ARGV[2])
 local sale = redis.call(
   'HMGET', KEYS[1], 'starts', 'ends', 'limit', 'pay', 'initial', 'remaining', 'reserved', 'sold', 'seq', 'lost',
@@ -35,7 +36,7 @@ local slots, buyers = {}, {}
 for i = 1, count do
   local slot = ARGV[3 * i + 2]
   slots[i] = slot
-  buyers[i] = string.sub(slot, 1, string.find(slot, ' ', 1, true) - 1)
+  buyers[i] = sub(slot, 1, find(slot, ' ', 1, true) - 1)
 end
 local known = redis.call('HMGET', KEYS[2], unpack(slots))
 local before = redis.call('HMGET', KEYS[3], unpack(buyers))
@@ -45,8 +46,8 @@ local reply = {'ok', now, seq, remaining, placed}
 local due_at = whole(now + tonumber(sale[4]) * 1000)
 local rest = '"reserved",' .. whole(now) .. ',' .. due_at .. ',' .. whole(now) .. ',1]'
 local taken, holding, repeats, places = {}, {}, {}, {}
-local new_slots, new_rows, new_ids, new_recent, logged = {}, {}, {}, {}, {}
-local changed_buyers = {}
+local new_slots, new_rows, new_ids, logged = {}, {}, {}, {}
+local changed_buyers, ids_of = {}, {}
 local made = 0
 
 for i = 1, count do
@@ -69,18 +70,19 @@ for i = 1, count do
       reply[5 + i] = 1
     else
       local head = ARGV[3 * i + 4]
-      local id, row = string.sub(head, 3, 34), head .. rest
+      local id, row = sub(head, 3, 34), head .. rest
       made = made + 1
       remaining, reserved = remaining - quantity, reserved + quantity
-      if not holding[buyer] then
-        changed_buyers[#changed_buyers + 1] = buyer
+      if holding[buyer] then
+        ids_of[buyer] = ids_of[buyer] .. id
+      else
+        changed_buyers[#changed_buyers + 1], ids_of[buyer] = buyer, id
       end
       holding[buyer], taken[slot] = units, id
       new_slots[2 * made - 1], new_slots[2 * made] = slot, id
       new_rows[2 * made - 1], new_rows[2 * made] = id, row
       new_ids[made] = id
       logged[made] = row
-      new_recent[2 * made - 1], new_recent[2 * made] = 0, buyer .. id
       reply[5 + i] = 0
     end
   end
@@ -99,7 +101,7 @@ if made > 0 then
     new_held[2 * i - 1], new_held[2 * i] = buyer, holding[buyer]
   end
   redis.call('HSET', KEYS[3], unpack(new_held))
-  redis.call('ZADD', prefix .. 'recent:' .. minute, unpack(new_recent))
+  note_recent(prefix, minute, changed_buyers, ids_of)
   redis.call('HSET', KEYS[1], 'remaining', whole(remaining), 'reserved', whole(reserved), 'seq', whole(seq),
     'placed', whole(placed + made))
   local place = log(

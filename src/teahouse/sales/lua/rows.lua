@@ -10,7 +10,7 @@
 local MINUTE = 60000
 
 local function whole(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 -- The moment in Unix milliseconds: Redis' own clock is the one clock of all nodes ('0'), unless a test brings another.
@@ -32,4 +32,27 @@ local function log(prefix, now, sale, seq, tally, rows, payments, units)
   )
   redis.call('INCRBY', prefix .. 'unrecorded', units)
   return string.match(id, '^%d+')
+end
+
+-- A buyer's orders of a minute are in the hash recent:<minute>: buyer → ids, the latest last. A sorted set would cost
+-- twice as much. Ids are never rewritten more than CHUNK at a time: what is full moves to a field of its own, '<' and
+-- its last id, and the ids that follow begin with that field's name.
+local ID, CHUNK = 32, 8
+
+-- Orders of these buyers were made or changed in this minute; ids: buyer → one id or several, one after the other.
+local function note_recent(prefix, minute, buyers, ids)
+  local key = prefix .. 'recent:' .. minute
+  local chunks, fields = redis.call('HMGET', key, unpack(buyers)), {}
+  for i, buyer in ipairs(buyers) do
+    local chunk, new = chunks[i], ids[buyer]
+    if chunk and #chunk >= ID * CHUNK then
+      local moved = '<' .. string.sub(chunk, -ID)
+      fields[#fields + 1], fields[#fields + 2] = moved, chunk
+      new = moved .. new
+    elseif chunk then
+      new = chunk .. new
+    end
+    fields[#fields + 1], fields[#fields + 2] = buyer, new
+  end
+  redis.call('HSET', key, unpack(fields))
 end
