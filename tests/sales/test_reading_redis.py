@@ -75,7 +75,7 @@ async def test_of_thousands_of_orders_in_a_minute_the_latest_are_listed_and_all_
     sale = await shop.sale(stock=3000, limit=3000)
     made = [(await shop.buy(sale, ANN, str(number))).id for number in range(2300)][::-1]
     seen = [order.reservation.id for order in await pages(shop, ANN, 100)]
-    assert 2000 <= len(seen) < 2300
+    assert 1700 < len(seen) < 2300
     assert seen[:100] == made[:100]
     await shop.record()
     assert [order.reservation.id for order in await pages(shop, ANN, 100)] == made

@@ -1,0 +1,1 @@
+"""Messages: conversations, rooms, and the sockets over which they come at once."""

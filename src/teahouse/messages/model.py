@@ -1,0 +1,100 @@
+"""Messages, conversations and rooms: types and pure rules, no I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+from teahouse.problems import NotFound, ValidationFailed
+
+Kind = Literal["text", "image", "file", "custom"]
+RoomRole = Literal["owner", "member"]
+
+# What a client calls a message of its own: printable ASCII.
+CLIENT_ID = re.compile(r"[!-~]{1,64}")
+MAX_ADDRESS_LENGTH = 69
+_ADDRESS = re.compile(r"(user|room):([0-9a-f]{32})")
+
+
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """What somebody wants to say. ``content`` is JSON text as the client wrote it; ``id`` is the client's.
+
+    ``conversation`` as ``conversation_of`` names it.
+    """
+
+    sender_id: str
+    id: str
+    conversation: str
+    kind: Kind
+    content: str
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A stored message. ``seq`` rises by one in its conversation, from 1; ``timestamp`` in Unix milliseconds."""
+
+    conversation: str
+    seq: int
+    sender_id: str
+    id: str
+    kind: Kind
+    content: str
+    timestamp: int
+
+
+class Room(msgspec.Struct, frozen=True):
+    """A conversation with a name and members."""
+
+    id: str
+    name: str
+    created_by: str
+    created_at: int
+
+
+class Membership(msgspec.Struct, frozen=True, gc=False):
+    """Somebody's part in a conversation: of its messages up to ``last_seq`` they have read those up to ``read_seq``."""
+
+    conversation: str
+    role: RoomRole
+    last_seq: int
+    read_seq: int
+
+    @property
+    def unread(self) -> int:
+        """How many messages came since."""
+        return max(0, self.last_seq - self.read_seq)
+
+
+def conversation_of(caller_id: str, to: str) -> str:
+    """The conversation that the caller means by ``user:<id>`` or ``room:<id>``.
+
+    One name for both sides of a direct conversation: ``user:<smaller id>:<larger id>``. Raises ``NotFound`` for what
+    names nobody, ``ValidationFailed`` for oneself.
+    """
+    found = _ADDRESS.fullmatch(to)
+    if found is None:
+        raise NotFound("to: expected user:<id> or room:<id>.")
+    kind, other = found.groups()
+    if kind == "room":
+        return to
+    if other == caller_id:
+        raise ValidationFailed("to: this is you.")
+    first, second = sorted((caller_id, other))
+    return f"user:{first}:{second}"
+
+
+def address_for(reader_id: str, conversation: str) -> str:
+    """What the reader calls the conversation: the room, or the other person."""
+    if conversation.startswith("room:"):
+        return conversation
+    _, first, second = conversation.split(":")
+    return f"user:{second if first == reader_id else first}"
+
+
+def people_of(conversation: str) -> tuple[str, str] | None:
+    """The two people of a direct conversation; None for a room."""
+    if conversation.startswith("room:"):
+        return None
+    _, first, second = conversation.split(":")
+    return first, second

@@ -1,0 +1,198 @@
+"""What people do with messages: send, catch up, read; rooms and who is in them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Protocol
+
+from teahouse.batching import Batcher
+from teahouse.clock import Clock
+from teahouse.messages.frames import encode_read
+from teahouse.messages.hub import Hub, Receiver
+from teahouse.messages.model import (
+    Draft,
+    Kind,
+    Membership,
+    Message,
+    Room,
+    RoomRole,
+    address_for,
+    conversation_of,
+    people_of,
+)
+from teahouse.messages.store import MessageStore
+from teahouse.problems import Forbidden, NotFound, Problem
+
+_MAX_BATCH = 256
+_NO_ROOM = "There is no such room."
+
+
+class Online(Protocol):
+    """Who of some people is there, on whichever node."""
+
+    async def online(self, user_ids: Collection[str]) -> set[str]:
+        """Raises 503 problems."""
+        ...
+
+
+class _Sending(NamedTuple):
+    draft: Draft
+    origin: str
+
+
+class Messages:
+    """Every message is stored before its sender is told so; then it goes to whoever is there (``Hub``).
+
+    ``max_waiting`` messages wait for the store at most; one more is ``Overloaded``. Somebody who missed more than
+    ``sync_messages`` of a conversation is told so instead of being sent them.
+    """
+
+    def __init__(
+        self,
+        store: MessageStore,
+        hub: Hub,
+        online: Online,
+        *,
+        clock: Clock,
+        max_waiting: int = 10_000,
+        sync_messages: int = 1_000,
+        room_members: int = 20_000,
+    ) -> None:
+        self.hub = hub
+        self.batcher: Batcher[_Sending, Message] = Batcher(
+            self._flush, name="messages", max_batch=_MAX_BATCH, max_waiting=max_waiting
+        )
+        self._store = store
+        self._online = online
+        self._clock = clock
+        self._sync_messages = sync_messages
+        self._room_members = room_members
+
+    async def start(self) -> None:
+        """Call once, before the first socket."""
+        await self.hub.start()
+
+    async def aclose(self) -> None:
+        """Stores and tells what was accepted; takes no more."""
+        await self.batcher.aclose()
+        await self.hub.aclose()
+
+    # --- messages ---
+
+    def send(
+        self,
+        caller_id: str,
+        *,
+        kind: Kind,
+        id: str,  # noqa: A002 - the frame's name
+        to: str,
+        content: str,
+        origin: str = "",
+    ) -> asyncio.Future[Message]:
+        """Await it for the message as it was stored; ``origin`` is the socket that need not be sent it.
+
+        Raises at once, or the future does: ``NotFound``, ``ValidationFailed``, ``IdempotencyMismatch``,
+        ``Overloaded``, ``ShuttingDown``, ``DatabaseUnavailable``. Sent again with the same ``id`` it is the same
+        message.
+        """
+        draft = Draft(caller_id, id, conversation_of(caller_id, to), kind, content)
+        return self.batcher.submit(_Sending(draft, origin))
+
+    async def _flush(self, sendings: list[_Sending]) -> Sequence[Message | Problem]:
+        try:
+            stored = await self._store.append([each.draft for each in sendings], self._clock.now_ms())
+        except Problem as problem:
+            # Each caller gets an exception of its own: a shared one would gather every caller's traceback.
+            return [type(problem)(problem.detail) for _ in sendings]
+        for sending, message in zip(sendings, stored, strict=True):
+            if isinstance(message, Message):
+                # Also one that was stored before: its first telling may have been lost.
+                self.hub.publish(message, sending.origin)
+        return stored
+
+    async def sync(self, receiver: Receiver, to: str, after: int) -> bool:
+        """Sends what was missed since ``after``, in order, and then True; False where that is too much."""
+        conversation = conversation_of(receiver.user_id, to)
+        await self._role(receiver.user_id, conversation)
+        return await self.hub.catch_up(receiver, conversation, after, self._sync_messages)
+
+    async def history(self, caller_id: str, to: str, before: int | None, limit: int) -> list[Message]:
+        """Messages below ``before``, newest first. Raises ``NotFound``."""
+        conversation = conversation_of(caller_id, to)
+        await self._role(caller_id, conversation)
+        return await self._store.before(conversation, before, limit)
+
+    async def mark_read(self, caller_id: str, to: str, seq: int) -> int:
+        """The caller has read up to ``seq``; their other sockets hear of it, and the other one of a direct
+        conversation. Returns the position that holds now.
+        """
+        conversation = conversation_of(caller_id, to)
+        position = await self._store.mark_read(caller_id, conversation, seq)
+        self.hub.tell(caller_id, encode_read(to, caller_id, position))
+        for other in people_of(conversation) or ():
+            if other != caller_id:
+                self.hub.tell(other, encode_read(address_for(other, conversation), caller_id, position))
+        return position
+
+    async def presence(self, caller_id: str, to: str) -> list[str]:
+        """Who of the conversation's people, but the caller, is there now. Raises ``NotFound``."""
+        conversation = conversation_of(caller_id, to)
+        await self._role(caller_id, conversation)
+        people = people_of(conversation) or await self._store.members(conversation)
+        return sorted(await self._online.online({each for each in people if each != caller_id}))
+
+    # --- rooms ---
+
+    async def create_room(self, caller_id: str, name: str, members: Collection[str]) -> Room:
+        """A room that the caller owns. Raises ``NotFound`` where a member does not exist."""
+        room = Room(self._clock.new_id(), name, caller_id, self._clock.now_ms())
+        others = set(members) - {caller_id}
+        await self._store.add_room(room, others)
+        for user_id in (caller_id, *others):
+            self.hub.joined(user_id, f"room:{room.id}")
+        return room
+
+    async def rooms(self, caller_id: str, before: str | None, limit: int) -> list[tuple[Room, Membership]]:
+        """The caller's rooms, newest first, older than the id ``before``."""
+        return await self._store.rooms(caller_id, before, limit)
+
+    async def members(self, caller_id: str, room_id: str) -> dict[str, RoomRole]:
+        """Everybody in the room. Raises ``NotFound``."""
+        await self._role(caller_id, f"room:{room_id}")
+        return dict(await self._store.members(f"room:{room_id}"))
+
+    async def add_members(self, caller_id: str, room_id: str, user_ids: Collection[str]) -> list[str]:
+        """Those who are new in it. Raises ``NotFound``, and ``Forbidden`` where the caller does not own the room or it
+        would have too many members.
+        """
+        conversation = f"room:{room_id}"
+        if await self._role(caller_id, conversation) != "owner":
+            raise Forbidden("Only the owner of a room brings people in.")
+        known = await self._store.members(conversation)
+        if len(known) + len(set(user_ids) - known.keys()) > self._room_members:
+            raise Forbidden(f"A room has {self._room_members} members at most.")
+        added = await self._store.add_members(room_id, set(user_ids), self._clock.now_ms())
+        for user_id in added:
+            self.hub.joined(user_id, conversation)
+        return added
+
+    async def remove_member(self, caller_id: str, room_id: str, user_id: str) -> None:
+        """The owner removes somebody, or a member leaves. Raises ``NotFound`` and ``Forbidden``."""
+        conversation = f"room:{room_id}"
+        role = await self._role(caller_id, conversation)
+        if (role == "owner") == (caller_id == user_id):
+            reason = "The owner stays." if role == "owner" else "Only the owner of a room removes others."
+            raise Forbidden(reason)
+        if not await self._store.remove_member(room_id, user_id):
+            raise NotFound("There is no such member.")
+        self.hub.left(user_id, conversation)
+
+    async def _role(self, user_id: str, conversation: str) -> RoomRole:
+        """What the user is in the conversation; two people are always in theirs. Raises ``NotFound``."""
+        if people_of(conversation) is not None:
+            return "member"
+        role = await self._store.role(user_id, conversation)
+        if role is None:
+            raise NotFound(_NO_ROOM)
+        return role
