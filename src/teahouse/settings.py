@@ -172,6 +172,27 @@ class HttpSettings(Section, frozen=True):
     connections: Count = 10_000
 
 
+class MessagesSettings(Section, frozen=True):
+    """What a socket, a person and a room may take.
+
+    A socket that has not read ``unsent_bytes`` is closed (4408), one that goes on above ``frames_per_second`` too
+    (4429). At a stop sockets are closed over ``restart_seconds``, so that their clients do not come back all at once.
+    """
+
+    connections: Count = 20_000
+    sockets_per_user: Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")] = 10
+    frame_bytes: Bytes = 64 << 10
+    frames_per_second: Count = 20
+    frames_burst: Count = 60
+    unsent_bytes: Bytes = 1 << 20
+    heartbeat_seconds: Seconds = 30.0
+    restart_seconds: Seconds = 3.0
+    max_waiting: Count = 10_000
+    sync_messages: Count = 1_000
+    room_members: Count = 20_000
+    conversations_per_user: Count = 1_000
+
+
 class CorsSettings(Section, frozen=True):
     """Which web pages may call from a browser; none by default."""
 
@@ -198,6 +219,7 @@ class Settings(Section, frozen=True):
     wechat: WechatSettings = WechatSettings()
     accounts: AccountsSettings = AccountsSettings()
     sales: SalesSettings = SalesSettings()
+    messages: MessagesSettings = MessagesSettings()
     http: HttpSettings = HttpSettings()
     cors: CorsSettings = CorsSettings()
 

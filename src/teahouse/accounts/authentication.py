@@ -85,6 +85,10 @@ class Authentication:
         caller = self._young.get(authorization)
         if caller is None:
             caller = self._verified(authorization)
+        return self.check_again(caller)
+
+    def check_again(self, caller: Caller) -> Caller:
+        """The same for one who was let in before, and is still here; raises a 401 problem."""
         now = self._now()
         if caller.expires_at <= now:
             raise AccessTokenExpired
@@ -95,6 +99,11 @@ class Authentication:
             raise AccessTokenExpired
         self._activity.note(caller.session_id, now)
         return caller
+
+    @property
+    def current(self) -> bool:
+        """Whether ``check`` is enough: this node has heard of every session that ended up to a second ago."""
+        return self._watch.current
 
     def _verified(self, authorization: bytes) -> Caller:
         caller = self._old.get(authorization)
