@@ -74,6 +74,7 @@ class Batcher(Generic[Call, Result]):
         self._max_flushes = max_flushes
         self._waiting: deque[tuple[Call, asyncio.Future[Result]]] = deque()
         self._flushers: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = False
         self._under_way = 0
         self._closed = False
@@ -93,9 +94,14 @@ class Batcher(Generic[Call, Result]):
             raise ShuttingDown
         if len(self._waiting) >= self._max_waiting and not self._make_room():
             raise Overloaded(f"{self.name}: {self._max_waiting} calls are waiting already")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        loop = self._loop
+        if loop is None:
+            # Kept, because asking for it is a system call (getpid) in Python 3.11.
+            loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((call, future))
-        self._start()
+        if not self._starting and self._may_leave(len(self._flushers)):
+            self._start(loop)
         return future
 
     async def aclose(self) -> None:
@@ -115,26 +121,23 @@ class Batcher(Generic[Call, Result]):
         self._refused = 0
         return True
 
-    def _start(self) -> None:
-        if self._starting or not self._may_leave(len(self._flushers)):
-            return
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         # The task starts on the loop's next turn, so that all calls of this turn leave together.
         self._starting = True
-        task = asyncio.get_running_loop().create_task(self._drain(), name=f"flush {self.name}")
-        self._flushers.add(task)
+        self._flushers.add(loop.create_task(self._drain(loop), name=f"flush {self.name}"))
 
     def _may_leave(self, others: int) -> bool:
         if others == 0:
             return True
         return others < self._max_flushes and len(self._waiting) * others >= self._under_way
 
-    async def _drain(self) -> None:
+    async def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         self._starting = False
         try:
             while batch := self._take():
                 self._under_way += len(batch)
-                if self._waiting:
-                    self._start()
+                if self._waiting and not self._starting and self._may_leave(len(self._flushers)):
+                    self._start(loop)
                 try:
                     await self._send(batch)
                 finally:
