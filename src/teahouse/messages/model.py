@@ -66,6 +66,14 @@ class Membership(msgspec.Struct, frozen=True, gc=False):
         return max(0, self.last_seq - self.read_seq)
 
 
+class ReadMark(msgspec.Struct, frozen=True, gc=False):
+    """Somebody has read the conversation up to ``seq``."""
+
+    user_id: str
+    conversation: str
+    seq: int
+
+
 def conversation_of(caller_id: str, to: str) -> str:
     """The conversation that the caller means by ``user:<id>`` or ``room:<id>``.
 

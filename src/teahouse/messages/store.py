@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from teahouse.messages.model import Draft, Membership, Message, Room, RoomRole
-from teahouse.problems import Problem
+from teahouse.messages.model import Draft, Membership, Message, ReadMark, Room, RoomRole
+from teahouse.problems import NotFound, Problem
 
 
 class MessageStore(Protocol):
@@ -29,8 +29,12 @@ class MessageStore(Protocol):
         """Messages above ``seq``, oldest first."""
         ...
 
-    async def before(self, conversation: str, seq: int | None, limit: int) -> list[Message]:
-        """Messages below ``seq``, or the latest, newest first."""
+    async def before(self, conversation: str, seq: int | None, limit: int, reader: str | None = None) -> list[Message]:
+        """Messages below ``seq``, or the latest, newest first.
+
+        With the ``reader`` named (a user's id) they may be as old as a replica is behind, unless that user has just
+        written something. What every other method returns is never old.
+        """
         ...
 
     async def last_seqs(self, conversations: Collection[str]) -> dict[str, int]:
@@ -49,6 +53,10 @@ class MessageStore(Protocol):
         """They have read up to ``seq``; a lower one than before changes nothing. Returns the position that holds, at
         most the last ``seq``. Raises ``NotFound`` where they are not in it.
         """
+        ...
+
+    async def mark_all_read(self, marks: Sequence[ReadMark]) -> list[int | NotFound]:
+        """The same for many, in one transaction: for each the position that holds, or ``NotFound``."""
         ...
 
     async def add_room(self, room: Room, members: Collection[str]) -> None:

@@ -1,0 +1,150 @@
+"""Many senders' messages in one transaction: a few statements a batch, however many messages and conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from teahouse.messages.model import Draft, Message, people_of
+from teahouse.messages.rows_sql import over_rows, run
+from teahouse.messages.tables_sql import (
+    CONVERSATION_LENGTH,
+    conversations,
+    membership_row,
+    memberships,
+    message_columns,
+    message_row,
+    messages,
+    read_message,
+)
+from teahouse.problems import IdempotencyMismatch, NotFound, Problem
+
+_CONVERSATION = f"VARCHAR({CONVERSATION_LENGTH})"
+_USER = "VARCHAR(32)"
+
+# In one order on every node, so that two never wait for each other.
+_lock = over_rows(
+    [("id", _CONVERSATION)],
+    "SELECT kept.id, kept.seq FROM {new} {join} conversations AS kept ON kept.id = new.id ORDER BY kept.id{lock}",
+)
+_said_before = over_rows(
+    [("sender_id", _USER), ("client_id", "VARCHAR(64)")],
+    f"SELECT {', '.join(f'kept.{each.name}' for each in message_columns)} FROM {{new}} {{join}} messages AS kept "  # noqa: S608  # constants only
+    "ON kept.sender_id = new.sender_id AND kept.client_id = new.client_id",
+)
+_inside = over_rows(
+    [("conversation", _CONVERSATION), ("user_id", _USER)],
+    "SELECT kept.conversation, kept.user_id FROM {new} {join} memberships AS kept "
+    "ON kept.conversation = new.conversation AND kept.user_id = new.user_id",
+)
+_existing = over_rows([("id", _USER)], "SELECT kept.id FROM {new} {join} users AS kept ON kept.id = new.id")
+_count = over_rows(
+    [("id", _CONVERSATION), ("seq", "BIGINT")],
+    "UPDATE conversations SET seq = new.seq FROM {new} WHERE conversations.id = new.id",
+    mysql="UPDATE {new} {join} conversations AS kept ON kept.id = new.id SET kept.seq = new.seq",
+)
+_open = insert(conversations)
+_enter = insert(memberships)
+_write = insert(messages)
+
+
+def append_all(connection: Connection, drafts: Sequence[Draft], now: int) -> list[Message | Problem]:
+    """See ``MessageStore.append``; ``IntegrityError`` where another node has just done the same."""
+    batch = _Batch(connection, drafts, now)
+    answers = [batch.take(draft) for draft in drafts]
+    batch.write(connection)
+    return answers
+
+
+class _Batch:
+    """What the database knew when the conversations had been locked, and what comes of the drafts."""
+
+    def __init__(self, connection: Connection, drafts: Sequence[Draft], now: int) -> None:
+        self._now = now
+        wanted = sorted({draft.conversation for draft in drafts})
+        self._last = dict[str, int](
+            (row.id, row.seq) for row in run(connection, _lock, [(conversation,) for conversation in wanted])
+        )
+        # Only now: what another node wrote into these conversations is there to be seen.
+        keys = sorted({(draft.sender_id, draft.id) for draft in drafts})
+        known = map(read_message, run(connection, _said_before, keys))
+        self._known = {(message.sender_id, message.id): message for message in known}
+        fresh = [draft for draft in drafts if (draft.sender_id, draft.id) not in self._known]
+        self._inside = _members(connection, fresh)
+        self._existing = _receivers(connection, fresh)
+        self._new: dict[str, Draft] = {}
+        self._stored: list[Message] = []
+
+    def take(self, draft: Draft) -> Message | Problem:
+        """The draft's message, which is written with the others later; or why there is none."""
+        key = draft.sender_id, draft.id
+        known = self._known.get(key)
+        if known is not None:
+            return known if _is_of(known, draft) else IdempotencyMismatch("This id was used for another message.")
+        refusal = self._refusal(draft)
+        if refusal is not None:
+            return refusal
+        conversation = draft.conversation
+        if conversation not in self._last:
+            self._new[conversation] = draft
+        seq = self._last[conversation] = self._last.get(conversation, 0) + 1
+        message = Message(conversation, seq, draft.sender_id, draft.id, draft.kind, draft.content, self._now)
+        self._known[key] = message
+        self._stored.append(message)
+        return message
+
+    def write(self, connection: Connection) -> None:
+        """Everything that was taken."""
+        if not self._stored:
+            return
+        if self._new:
+            self._open_conversations(connection)
+        touched = {message.conversation: message.seq for message in self._stored}
+        counted = sorted(touched.keys() - self._new.keys())
+        if counted:
+            run(connection, _count, [(conversation, touched[conversation]) for conversation in counted])
+        connection.execute(_write, [message_row(message) for message in self._stored])
+
+    def _refusal(self, draft: Draft) -> NotFound | None:
+        people = people_of(draft.conversation)
+        if people is None:
+            inside = (draft.conversation, draft.sender_id) in self._inside
+            return None if inside else NotFound("to: there is no such room, or you are not in it.")
+        return None if _receiver(draft) in self._existing else NotFound("to: there is no such user.")
+
+    def _open_conversations(self, connection: Connection) -> None:
+        new = sorted(self._new)
+        connection.execute(_open, [{"id": each, "seq": self._last[each]} for each in new])
+        rows: list[dict[str, Any]] = [
+            membership_row(each, person, "member", now=self._now, read_seq=0)
+            for each in new
+            for person in people_of(each) or ()
+        ]
+        connection.execute(_enter, rows)
+
+
+def _members(connection: Connection, drafts: Sequence[Draft]) -> set[tuple[str, str]]:
+    """Conversation and user, of those senders to rooms that are in them."""
+    wanted = {(draft.conversation, draft.sender_id) for draft in drafts if people_of(draft.conversation) is None}
+    if not wanted:
+        return set()
+    return {(row.conversation, row.user_id) for row in run(connection, _inside, sorted(wanted))}
+
+
+def _receivers(connection: Connection, drafts: Sequence[Draft]) -> set[str]:
+    """Those that direct messages are for who exist."""
+    wanted = {_receiver(draft) for draft in drafts if people_of(draft.conversation) is not None}
+    if not wanted:
+        return set()
+    return {row.id for row in run(connection, _existing, [(each,) for each in sorted(wanted)])}
+
+
+def _receiver(draft: Draft) -> str:
+    first, second = people_of(draft.conversation) or ("", "")
+    return second if first == draft.sender_id else first
+
+
+def _is_of(message: Message, draft: Draft) -> bool:
+    return (message.conversation, message.kind, message.content) == (draft.conversation, draft.kind, draft.content)

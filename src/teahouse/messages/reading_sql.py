@@ -1,0 +1,52 @@
+"""Up to where people have read: many of them in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from teahouse.messages.model import ReadMark
+from teahouse.messages.rows_sql import over_rows, run
+from teahouse.messages.tables_sql import CONVERSATION_LENGTH
+from teahouse.problems import NotFound
+
+_MARK = [("conversation", f"VARCHAR({CONVERSATION_LENGTH})"), ("user_id", "VARCHAR(32)"), ("seq", "BIGINT")]
+
+_positions = over_rows(
+    _MARK[:2],
+    "SELECT kept.conversation, kept.user_id, kept.read_seq, conversations.seq FROM {new} {join} memberships AS kept "
+    "ON kept.conversation = new.conversation AND kept.user_id = new.user_id "
+    "{join} conversations ON conversations.id = kept.conversation",
+)
+# Another node may have written a higher one meanwhile, which stays.
+_advance = over_rows(
+    _MARK,
+    "UPDATE memberships SET read_seq = new.seq FROM {new} WHERE memberships.conversation = new.conversation "
+    "AND memberships.user_id = new.user_id AND memberships.read_seq < new.seq",
+    mysql="UPDATE {new} {join} memberships AS kept ON kept.conversation = new.conversation "
+    "AND kept.user_id = new.user_id SET kept.read_seq = new.seq WHERE kept.read_seq < new.seq",
+)
+
+
+def mark_all_read(connection: Connection, marks: Sequence[ReadMark]) -> list[int | NotFound]:
+    """See ``MessageStore.mark_all_read``."""
+    wanted = sorted({(mark.conversation, mark.user_id) for mark in marks})
+    held: dict[tuple[str, str], int] = {}
+    last: dict[str, int] = {}
+    for row in run(connection, _positions, wanted):
+        held[row.conversation, row.user_id] = row.read_seq
+        last[row.conversation] = row.seq
+    risen: dict[tuple[str, str], int] = {}
+    for mark in marks:
+        place = mark.conversation, mark.user_id
+        position = min(mark.seq, last.get(mark.conversation, 0))
+        if place in held and position > held[place]:
+            risen[place] = held[place] = position
+    if risen:
+        # In one order on every node, so that two never wait for each other.
+        run(connection, _advance, [(*place, position) for place, position in sorted(risen.items())])
+    return [
+        held[place] if (place := (mark.conversation, mark.user_id)) in held else NotFound("to: you are not in it.")
+        for mark in marks
+    ]

@@ -1,0 +1,63 @@
+"""Many rows handed to the database as one JSON text, which it takes apart: one statement, always the same text.
+
+A list of values in the statement would be another statement for each length of it, to be put together here and
+prepared there. ``JSON_TABLE`` is in MySQL 8 and MariaDB 10.6, ``json_array_elements`` in PostgreSQL, ``json_each`` in
+SQLite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, CursorResult, TextClause, text
+
+# Name and SQL type of each value of a row: VARCHAR(length) or BIGINT.
+Columns = Sequence[tuple[str, str]]
+Statements = Mapping[str, TextClause]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def over_rows(columns: Columns, statement: str, *, mysql: str | None = None) -> Statements:
+    """The statement of each dialect. In it ``{new}`` stands for the rows, which are called ``new``, and ``{join}`` for
+    a join that goes through them in their order; ``{lock}`` at its end holds the rows of ``kept``.
+
+    ``mysql`` is what MySQL says instead.
+    """
+    return {
+        "sqlite": _filled(statement, new=_in_sqlite(columns), join="CROSS JOIN", lock=""),
+        "postgresql": _filled(statement, new=_in_postgresql(columns), join="JOIN", lock=" FOR UPDATE OF kept"),
+        "mysql": _filled(mysql or statement, new=_in_mysql(columns), join="STRAIGHT_JOIN", lock=" FOR UPDATE"),
+    }
+
+
+def run(connection: Connection, statements: Statements, rows: Iterable[Sequence[Any]]) -> CursorResult[Any]:
+    """Carries out the dialect's statement over the rows."""
+    dialect = connection.dialect.name
+    chosen = statements["mysql" if dialect == "mariadb" else dialect]
+    return connection.execute(chosen, {"rows": _encode(list(rows)).decode()})
+
+
+def _filled(statement: str, *, new: str, join: str, lock: str) -> TextClause:
+    return text(statement.format(new=new, join=join, lock=lock))
+
+
+def _in_sqlite(columns: Columns) -> str:
+    values = ", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, (name, _) in enumerate(columns))
+    return f"(SELECT {values} FROM json_each(:rows)) AS new"  # noqa: S608  # constants only
+
+
+def _in_postgresql(columns: Columns) -> str:
+    values = ", ".join(f"CAST(each->>{place} AS {kind}) AS {name}" for place, (name, kind) in enumerate(columns))
+    return f"(SELECT {values} FROM json_array_elements(CAST(:rows AS json)) AS each) AS new"  # noqa: S608  # constants only
+
+
+def _in_mysql(columns: Columns) -> str:
+    # Unsaid, a text's character set is the database's own, and no index of the tables would serve it.
+    kinds = [f"{kind} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" if "CHAR" in kind else kind for _, kind in columns]
+    paths = ", ".join(
+        f"{name} {kind} PATH '$[{place}]'" for place, ((name, _), kind) in enumerate(zip(columns, kinds, strict=True))
+    )
+    return f"JSON_TABLE(:rows, '$[*]' COLUMNS ({paths})) AS new"

@@ -1,0 +1,154 @@
+"""Rooms, who is in them, and up to where they have read."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from teahouse.engines.sql import Database
+from teahouse.messages.model import Membership, ReadMark, Room, conversation_of
+from teahouse.messages.store_sql import SqlMessageStore
+from teahouse.problems import NotFound
+from tests.messages.people import ANN, BOB, CAT, DAN, NOBODY, NOW, opened, room_id, said, settle
+
+ROOM = f"room:{room_id(1)}"
+
+
+@pytest.fixture
+async def store(database: Database) -> SqlMessageStore:
+    await settle(database)
+    return SqlMessageStore(database)
+
+
+async def test_a_room_is_owned_by_its_creator_and_the_others_are_members(store):
+    room = Room(room_id(1), "茶 🍵 room", ANN, NOW)
+    await store.add_room(room, [BOB, ANN, BOB])
+    assert await store.room(room_id(1)) == room
+    assert await store.members(ROOM) == {ANN: "owner", BOB: "member"}
+    assert [await store.role(each, ROOM) for each in (ANN, BOB, CAT)] == ["owner", "member", None]
+    assert await store.room(room_id(2)) is None
+    assert await store.members(f"room:{room_id(2)}") == {}
+
+
+async def test_a_room_with_somebody_who_does_not_exist_is_not_made(store):
+    with pytest.raises(NotFound, match=NOBODY):
+        await opened(store, members=[BOB, NOBODY])
+    with pytest.raises(NotFound, match=NOBODY):
+        await opened(store, owner=NOBODY)
+    assert await store.room(room_id(1)) is None
+    assert await store.memberships([ANN, BOB]) == {ANN: [], BOB: []}
+
+
+async def test_rooms_are_listed_newest_first_in_pages_and_without_direct_conversations(store):
+    for number in (3, 1, 2, 0xFFFF):
+        await opened(store, number)
+    await opened(store, 4, members=[CAT])
+    await store.append([said(ANN, "1", BOB), said(BOB, "1", f"room:{room_id(2)}")], NOW)
+    first = await store.rooms(BOB, None, 2)
+    assert [room.id for room, _ in first] == [room_id(0xFFFF), room_id(3)]
+    second = await store.rooms(BOB, first[-1][0].id, 2)
+    assert second == [
+        (Room(room_id(2), "房间 2", ANN, NOW), Membership(f"room:{room_id(2)}", "member", 1, 0)),
+        (Room(room_id(1), "房间 1", ANN, NOW), Membership(ROOM, "member", 0, 0)),
+    ]
+    assert second[0][1].unread == 1
+    assert await store.rooms(BOB, room_id(1), 2) == []
+    assert await store.rooms(DAN, None, 2) == []
+
+
+async def test_who_comes_later_has_read_what_was_said_before(store):
+    room = await opened(store)
+    await store.append([said(ANN, str(number), room) for number in range(3)], NOW)
+    assert await store.add_members(room_id(1), [CAT, BOB, CAT, DAN], NOW) == [CAT, DAN]
+    assert await store.add_members(room_id(1), [CAT, BOB], NOW) == []
+    assert await store.memberships([BOB, CAT]) == {
+        BOB: [Membership(room, "member", 3, 0)],
+        CAT: [Membership(room, "member", 3, 3)],
+    }
+
+
+async def test_nobody_is_added_where_one_of_them_or_the_room_does_not_exist(store):
+    room = await opened(store)
+    with pytest.raises(NotFound, match=NOBODY):
+        await store.add_members(room_id(1), [CAT, NOBODY], NOW)
+    with pytest.raises(NotFound, match="room"):
+        await store.add_members(room_id(2), [CAT], NOW)
+    assert set(await store.members(room)) == {ANN, BOB}
+
+
+async def test_somebody_added_by_two_at_once_is_new_for_one_of_them(store):
+    await opened(store)
+    told = await asyncio.gather(*(store.add_members(room_id(1), [CAT, DAN], NOW) for _ in range(4)))
+    assert sorted(map(len, told)) == [0, 0, 0, 2]
+
+
+async def test_who_was_removed_says_nothing_afterwards(store):
+    room = await opened(store)
+    answers = []
+
+    async def talk():
+        for number in range(30):
+            answers.extend(await store.append([said(BOB, str(number), room)], NOW))
+
+    talking = asyncio.create_task(talk())
+    while len(answers) < 5:
+        await asyncio.sleep(0.001)
+    assert await store.remove_member(room_id(1), BOB)
+    last = await store.last_seqs([room])
+    await talking
+    assert await store.last_seqs([room]) == last
+    assert [isinstance(each, NotFound) for each in answers].count(False) == last[room]
+    assert not await store.remove_member(room_id(1), BOB)
+    assert not await store.remove_member(room_id(2), ANN)
+    assert await store.memberships([BOB]) == {BOB: []}
+
+
+async def test_a_read_position_never_goes_back_nor_beyond_the_last_message(store):
+    room = await opened(store)
+    await store.append([said(ANN, str(number), room) for number in range(3)], NOW)
+    asked = (0, 2, 1, 2, 2**63 - 1, 3, 0)
+    assert [await store.mark_read(BOB, room, seq) for seq in asked] == [0, 2, 2, 2, 3, 3, 3]
+    assert await store.memberships([ANN, BOB]) == {
+        ANN: [Membership(room, "owner", 3, 0)],
+        BOB: [Membership(room, "member", 3, 3)],
+    }
+
+
+async def test_only_who_is_in_a_conversation_has_a_position_in_it(store):
+    room = await opened(store)
+    for place in (room, f"room:{room_id(2)}", conversation_of(ANN, f"user:{CAT}")):
+        with pytest.raises(NotFound):
+            await store.mark_read(CAT, place, 1)
+
+
+async def test_many_positions_are_kept_together_and_each_gets_its_own_answer(store):
+    rooms = [await opened(store, number) for number in (1, 2)]
+    await store.append([said(ANN, f"{number}{room}", room) for room in rooms for number in range(4)], NOW)
+    marks = [
+        ReadMark(BOB, rooms[0], 2),
+        ReadMark(CAT, rooms[0], 2),
+        ReadMark(ANN, rooms[0], 9),
+        ReadMark(BOB, rooms[1], 1),
+        ReadMark(BOB, rooms[0], 3),
+        ReadMark(BOB, rooms[0], 1),
+    ]
+    answers = await store.mark_all_read(marks)
+    assert isinstance(answers[1], NotFound)
+    assert [answer for answer in answers if isinstance(answer, int)] == [3, 4, 1, 3, 3]
+    positions = {each.conversation: each.read_seq for each in (await store.memberships([BOB]))[BOB]}
+    assert positions == {rooms[0]: 3, rooms[1]: 1}
+    assert await store.mark_all_read([]) == []
+
+
+async def test_positions_marked_by_many_at_once_end_at_the_highest(store):
+    rooms = [await opened(store, number) for number in (1, 2)]
+    await store.append([said(ANN, f"{number}{room}", room) for room in rooms for number in range(20)], NOW)
+
+    async def mark(places):
+        for seq in range(1, 21):
+            (first, second) = await store.mark_all_read([ReadMark(BOB, place, seq) for place in places])
+            assert min(first, second) >= seq
+
+    await asyncio.gather(mark(rooms), mark(rooms[::-1]), mark(rooms))
+    assert [each.read_seq for each in (await store.memberships([BOB]))[BOB]] == [20, 20]
