@@ -185,3 +185,25 @@ async def test_bodies_need_not_be_objects():
     async with TestClient(app) as client:
         assert (await client.post("/sum", json=[1, 2])).json() == {"sum": 3}
         assert pointers(await client.post("/sum", json=[1, "x"])) == ["/1"]
+
+
+class Parcel(msgspec.Struct, forbid_unknown_fields=True):
+    """Something with a part that is handed on as it was written."""
+
+    label: str
+    inside: msgspec.Raw
+
+
+async def test_a_part_that_may_be_anything_is_never_the_wrong_place():
+    app = App()
+
+    @app.post("/parcels")
+    def parcel(body: Parcel) -> dict[str, str]:
+        return {body.label: bytes(body.inside).decode()}
+
+    async with TestClient(app) as client:
+        kept = await client.post("/parcels", body=b'{"label":"a","inside":[1, 2.50 ]}', headers=JSON)
+        assert kept.json() == {"a": "[1, 2.50 ]"}
+        assert pointers(await client.post("/parcels", json={"label": 1, "inside": {"a": 1}})) == ["/label"]
+        assert pointers(await client.post("/parcels", json={"label": 1.5, "inside": 1.0, "x": 1})) == ["/label", "/x"]
+        assert pointers(await client.post("/parcels", json={"label": "a"})) == ["/inside"]

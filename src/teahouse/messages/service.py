@@ -121,7 +121,7 @@ class Messages:
         """Messages below ``before``, newest first. Raises ``NotFound``."""
         conversation = conversation_of(caller_id, to)
         await self._role(caller_id, conversation)
-        return await self._store.before(conversation, before, limit)
+        return await self._store.before(conversation, before, limit, caller_id)
 
     async def mark_read(self, caller_id: str, to: str, seq: int) -> int:
         """The caller has read up to ``seq``; their other sockets hear of it, and the other one of a direct
