@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from teahouse import __version__, accounts, datadir, migrations
+from teahouse import __version__, accounts, datadir, messages, migrations
 from teahouse.accounts import Accounts, User
 from teahouse.accounts.accounts_sql import accounts_on
 from teahouse.accounts.housekeeping import Sweep
@@ -19,7 +19,18 @@ from teahouse.caching.metrics_prometheus import CacheCollector
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database, database_on
 from teahouse.insight.metrics_prometheus import RedisCollector, SaleFigures, SalesCollector
-from teahouse.sales import Product, SalesService, StockLedger, routes
+from teahouse.messages.assembling import WireLimits
+from teahouse.messages.bus import Bus
+from teahouse.messages.bus_memory import MemoryBus
+from teahouse.messages.frames import encode_system
+from teahouse.messages.gateway import Gateway, GatewaySettings
+from teahouse.messages.hub import Hub
+from teahouse.messages.presence import Presence
+from teahouse.messages.presence_memory import MemoryPresence
+from teahouse.messages.service import Messages
+from teahouse.messages.socket import Pace
+from teahouse.messages.store_sql import SqlMessageStore
+from teahouse.sales import OrderEvent, Product, SalesService, StockLedger, routes
 from teahouse.sales.catalogue_cached import CatalogueCached, weigh_product
 from teahouse.sales.catalogue_sql import SqlCatalogue
 from teahouse.sales.orders_sql import SqlOrders
@@ -39,6 +50,13 @@ _BULK_SECONDS = 10.0
 _CACHE_BYTES, _CACHE_BYTES_EMBEDDED = 8 << 20, 3 << 20
 
 
+class Carried(NamedTuple):
+    """How messages get from one worker to another, and who is there."""
+
+    bus: Bus
+    presence: Presence
+
+
 class Teahouse(App):
     """Every feature, installed by ``compose``; add routes of your own as to any ``App``.
 
@@ -52,6 +70,7 @@ class Teahouse(App):
         self._clock = clock or Clock()
         self._platform = platform
         self._batchers: list[Batcher[Any, Any]] = []
+        self._node_id = secrets.token_hex(8)
         self._caches: list[Cache[Any]] = []
 
     def compose(self, settings: Settings) -> None:
@@ -61,9 +80,9 @@ class Teahouse(App):
         self._open(database)
         platform, sweeps = self._choose_platform(settings, database)
         if settings.redis.url:
-            people, shop = self._on_redis(settings, database, platform, sweeps)
+            people, shop, carried = self._on_redis(settings, database, platform, sweeps)
         else:
-            people, shop = self._embedded(settings, database, platform, sweeps)
+            people, shop, carried = self._embedded(settings, database, platform, sweeps)
         self.on_start(people.start)
         self.on_stop(people.aclose)
         accounts.install(self, people)
@@ -73,6 +92,7 @@ class Teahouse(App):
         routes.install(self, shop, clock=self._clock, sandbox=sandbox is not None, defaults=settings.sales)
         if sandbox is not None:
             install_sandbox(self, sandbox)
+        self._install_messages(settings, database, people, shop, carried)
         self.metrics.register(BatchCollector([*self._batchers, *people.sessions.batchers]))
         self.metrics.register(CacheCollector(self._caches))
         ledger = shop.ledger
@@ -82,7 +102,7 @@ class Teahouse(App):
 
     def _embedded(
         self, settings: Settings, database: Database, platform: WechatPlatform, sweeps: Sequence[Sweep]
-    ) -> tuple[Accounts, SalesService]:
+    ) -> tuple[Accounts, SalesService, Carried]:
         """One process decides, and SQL is all there is."""
         clock = self._clock
         users, catalogue = self._cached(settings, database, None)
@@ -99,17 +119,19 @@ class Teahouse(App):
         ledger = SqlStockLedger(database, clock=clock, max_waiting=settings.sales.max_waiting)
         self._batchers.append(ledger.batcher)
         shop = SalesService(catalogue=catalogue, orders=SqlOrders(database), ledger=ledger, clock=clock)
-        return people, shop
+        return people, shop, Carried(MemoryBus(), MemoryPresence())
 
     def _on_redis(
         self, settings: Settings, database: Database, platform: WechatPlatform, sweeps: Sequence[Sweep]
-    ) -> tuple[Accounts, SalesService]:
+    ) -> tuple[Accounts, SalesService, Carried]:
         """Many processes: Redis decides and keeps sessions, SQL has everything for good."""
         # The embedded default need not pay for loading these.
         from teahouse.accounts.accounts_redis import accounts_on_redis
         from teahouse.caching.shared_redis import RedisCache
         from teahouse.engines.redis import Redis
         from teahouse.engines.redis_feed import Feed
+        from teahouse.messages.bus_redis import RedisBus
+        from teahouse.messages.presence_redis import RedisPresence
         from teahouse.sales.archive_sql import SqlArchive
         from teahouse.sales.metrics_prometheus import RecorderCollector
         from teahouse.sales.orders_redis import RedisOrders
@@ -162,7 +184,42 @@ class Teahouse(App):
         )
         orders = RedisOrders(redis, ledger.scripts, archive)
         shop = SalesService(catalogue=catalogue, orders=orders, ledger=ledger, clock=clock)
-        return people, shop
+        return people, shop, Carried(RedisBus(redis), RedisPresence(redis, node=self._node_id))
+
+    def _install_messages(
+        self, settings: Settings, database: Database, people: Accounts, shop: SalesService, carried: Carried
+    ) -> None:
+        """Rooms and sockets; buyers hear of their orders over these."""
+        limits, store = settings.messages, SqlMessageStore(database)
+        hub = Hub(
+            store,
+            carried.bus,
+            sockets_per_user=limits.sockets_per_user,
+            followed=limits.conversations_per_user,
+            presence=carried.presence,
+        )
+        service = Messages(
+            store,
+            hub,
+            carried.presence,
+            clock=self._clock,
+            max_waiting=limits.max_waiting,
+            sync_messages=limits.sync_messages,
+            room_members=limits.room_members,
+        )
+        self._batchers.append(service.batcher)
+        self.on_start(service.start)
+        self.on_stop(service.aclose)
+        messages.install(self, service)
+        shop.ledger.listeners.append(lambda event: hub.tell(event.reservation.buyer_id, _told_of_order(event)))
+        self.realtime = Gateway(
+            hub,
+            service,
+            people.authentication,
+            node_id=self._node_id,
+            clock=self._clock,
+            settings=_gateway_settings(settings),
+        )
 
     def _cached(
         self, settings: Settings, database: Database, shared: Callable[[type[Any], str], SharedLayer[Any]] | None
@@ -222,6 +279,30 @@ class Teahouse(App):
         )
         self.on_stop(client.aclose)
         return client, ()
+
+
+def _gateway_settings(settings: Settings) -> GatewaySettings:
+    limits = settings.messages
+    return GatewaySettings(
+        connections=limits.connections,
+        heartbeat_seconds=round(limits.heartbeat_seconds) or 1,
+        restart_seconds=limits.restart_seconds,
+        origins=settings.cors.origins,
+        pace=Pace(limits.frames_per_second, limits.frames_burst),
+        wire=WireLimits(message_bytes=limits.frame_bytes, unsent_bytes=limits.unsent_bytes),
+    )
+
+
+def _told_of_order(event: OrderEvent) -> bytes:
+    made = event.reservation
+    data = {
+        "orderId": made.id,
+        "saleId": made.sale_id,
+        "quantity": made.quantity,
+        "amount": made.amount,
+        "status": event.status,
+    }
+    return encode_system(f"order-{event.status}", data)
 
 
 def _figures(ledger: StockLedger, limit: int) -> Iterator[SaleFigures]:

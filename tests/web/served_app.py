@@ -69,6 +69,6 @@ if __name__ == "__main__":
             port=0,
             shutdown_seconds=seconds,
             access_log=sys.stdout.fileno(),
-            on_ready=lambda port: print(port, flush=True),
+            on_ready=lambda port, _realtime_port: print(port, flush=True),
         )
     )

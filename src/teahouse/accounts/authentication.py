@@ -85,10 +85,6 @@ class Authentication:
         caller = self._young.get(authorization)
         if caller is None:
             caller = self._verified(authorization)
-        return self.check_again(caller)
-
-    def check_again(self, caller: Caller) -> Caller:
-        """The same for one who was let in before, and is still here; raises a 401 problem."""
         now = self._now()
         if caller.expires_at <= now:
             raise AccessTokenExpired
@@ -99,6 +95,11 @@ class Authentication:
             raise AccessTokenExpired
         self._activity.note(caller.session_id, now)
         return caller
+
+    def has_ended(self, caller: Caller) -> bool:
+        """Whether this node has heard that the session of one who was let in before has ended since."""
+        revocations = self._revocations
+        return caller.session_id in revocations.ended or caller.issued_at < revocations.not_before
 
     @property
     def current(self) -> bool:

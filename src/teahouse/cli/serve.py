@@ -20,6 +20,7 @@ from teahouse.cli import options
 from teahouse.cli.target import find_app
 from teahouse.settings import Settings, SettingsError
 from teahouse.settings_sources import load
+from teahouse.web.realtime import REALTIME
 
 if TYPE_CHECKING:
     from teahouse.web import App
@@ -74,18 +75,21 @@ def _supervise(target: str | None, config: Path | None, settings: Settings) -> i
 
     # Every worker gets what was decided here; the rest of the settings it reads itself, anew after each SIGHUP.
     words = ["serve", *([target] if target else []), *(["--config", str(config)] if config else [])]
-    for name in ("data_dir", "host", "port", "realtime_port", "workers"):
+    for name in ("data_dir", "host", "port", "workers"):
         words += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
     with datadir.locked(settings.data_dir):
         _prepare_posts(settings.data_dir / _WORKERS)
         with _listening_problems(settings):
-            doors = open_doors(settings.host, settings.port, settings.workers)
-        port = doors[0][0].getsockname()[1]
+            http = open_doors(settings.host, settings.port, settings.workers)
+        with _listening_problems(settings, "realtime_port"):
+            realtime = open_doors(settings.host, settings.realtime_port, settings.workers)
+        port, realtime_port = (each[0][0].getsockname()[1] for each in (http, realtime))
         supervisor = Supervisor(
-            partial(worker_process.start, words),
-            doors,
+            # By the port a worker tells which of the sockets are for HTTP.
+            partial(worker_process.start, [*words, "--realtime-port", str(realtime_port)]),
+            [(*mine, *also) for mine, also in zip(http, realtime, strict=True)],
             stop_seconds=settings.drain_seconds + _STOP_STEPS * settings.shutdown_seconds + _SPARE_SECONDS,
-            on_ready=lambda title: _greet(title, settings.host, port),
+            on_ready=lambda title: _greet(title, settings.host, port, realtime_port),
         )
         return supervisor.run()
 
@@ -109,7 +113,8 @@ def _run(app: App, settings: Settings, options: dict[str, Any]) -> None:
         port=settings.port,
         shutdown_seconds=settings.shutdown_seconds,
         drain_seconds=settings.drain_seconds,
-        on_ready=lambda port: _greet(app.title, settings.host, port),
+        realtime_port=settings.realtime_port,
+        on_ready=lambda port, realtime_port: _greet(app.title, settings.host, port, realtime_port),
         **options,
     )
     with _listening_problems(settings):
@@ -126,7 +131,12 @@ def _run_worker(app: App, settings: Settings, place: str, options: dict[str, Any
     mine = read_place(place)
     app.siblings = Siblings(app.metrics, settings.data_dir / _WORKERS, mine.index, settings.workers)
     serving = work(
-        app, mine, shutdown_seconds=settings.shutdown_seconds, drain_seconds=settings.drain_seconds, **options
+        app,
+        mine,
+        realtime_port=settings.realtime_port,
+        shutdown_seconds=settings.shutdown_seconds,
+        drain_seconds=settings.drain_seconds,
+        **options,
     )
     uvloop.run(serving)
 
@@ -155,21 +165,25 @@ def _server_options(settings: Settings, access_log: int | None) -> dict[str, Any
 
 
 @contextmanager
-def _listening_problems(settings: Settings) -> Iterator[None]:
+def _listening_problems(settings: Settings, key: str = "port") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno not in _CANNOT_LISTEN and not isinstance(error, socket.gaierror):
             raise
+        if REALTIME in getattr(error, "__notes__", ()):
+            key = "realtime_port"
+        host, port = settings.host, getattr(settings, key)
         raise SettingsError(
-            f"port: {settings.host}:{settings.port} cannot be listened on ({error.strerror or error}). "
-            "Stop what uses it, or choose another with --port."
+            f"{key}: {host}:{port} cannot be listened on ({error.strerror or error}). "
+            f"Stop what uses it, or choose another with --{key.replace('_', '-')}."
         ) from error
 
 
-def _greet(title: str, host: str, port: int) -> None:
+def _greet(title: str, host: str, port: int, realtime_port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
-    click.echo(f"{title} serves http://{shown}:{port} (its interface: /docs). Ctrl-C stops it.", err=True)
+    messages = f" and messages at ws://{shown}:{realtime_port}/message" if realtime_port else ""
+    click.echo(f"{title} serves http://{shown}:{port} (its interface: /docs){messages}. Ctrl-C stops it.", err=True)
 
 
 def _log_to_stderr(held: ExitStack) -> None:

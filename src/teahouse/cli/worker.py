@@ -13,6 +13,7 @@ from teahouse.web.serving import running
 
 if TYPE_CHECKING:
     from teahouse.web import App
+    from teahouse.web.realtime import Realtime
     from teahouse.web.server import Server
 
 # Nobody waits for a worker that was replaced: who keeps a connection to it is given the time to ask once more.
@@ -22,11 +23,13 @@ _RETIRING_SECONDS = 2.0
 class Orders:
     """What the supervisor says. ``ending`` becomes why the worker is to end, "" where the supervisor has gone."""
 
-    def __init__(self, place: Place, server: Server) -> None:
+    def __init__(self, place: Place, server: Server, realtime: Realtime | None, realtime_port: int) -> None:
         self._place = place
         self._server = server
+        self._realtime = realtime
+        self._realtime_port = realtime_port
         self._post = Post(socket.socket(fileno=place.post))
-        self._accepting: dict[int, list[asyncio.Server]] = {}
+        self._accepting: dict[int, list[tuple[Server | Realtime, asyncio.Server]]] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self.ending: asyncio.Future[str] = self._loop.create_future()
@@ -38,10 +41,16 @@ class Orders:
         self._post.say(READY, title)
 
     async def _accept(self, index: int) -> None:
-        # Duplicates: closing one leaves the socket itself, and the others' copies, as they are.
-        self._accepting[index] = [
-            await self._server.accept_from(socket.socket(fileno=os.dup(number))) for number in self._place.doors[index]
-        ]
+        accepting = self._accepting[index] = []
+        for number in self._place.doors[index]:
+            # A duplicate: closing it leaves the socket itself, and the others' copies, as they are.
+            door = socket.socket(fileno=os.dup(number))
+            is_realtime = door.getsockname()[1] == self._realtime_port
+            listener = self._realtime if is_realtime else self._server
+            if listener is None:
+                door.close()
+            else:
+                accepting.append((listener, await listener.accept_from(door)))
 
     def _heard(self) -> None:
         word, about = self._post.hear() or ("", "")
@@ -50,8 +59,8 @@ class Orders:
             self._working.add(task)
             task.add_done_callback(self._working.discard)
         elif word == CEDE:
-            for doors in self._accepting.pop(int(about), ()):
-                self._server.accept_no_more(doors)
+            for listener, doors in self._accepting.pop(int(about), ()):
+                listener.accept_no_more(doors)
         else:
             self._loop.remove_reader(self._post.fileno())
             if not self.ending.done():
@@ -63,19 +72,30 @@ class Orders:
             os.close(number)
 
 
-async def work(app: App, place: Place, *, shutdown_seconds: float, drain_seconds: float, **server_options: Any) -> None:
+async def work(
+    app: App,
+    place: Place,
+    *,
+    realtime_port: int,
+    shutdown_seconds: float,
+    drain_seconds: float,
+    **server_options: Any,
+) -> None:
     """Serves until the supervisor says so, or ends. ``server_options`` go to ``Server``."""
     _leave_signals_to_the_supervisor()
     async with running(app, shutdown_seconds, **server_options) as server:
         server.start_ticking()
-        orders = Orders(place, server)
+        orders = Orders(place, server, app.realtime, realtime_port)
         if app.siblings is not None:
             await app.siblings.open()
         await orders.begin(app.title)
         why = await orders.ending
         orders.let_go()
         if why == RETIRE:
-            await server.hand_over(max(drain_seconds, _RETIRING_SECONDS))
+            leaving = [server.hand_over(max(drain_seconds, _RETIRING_SECONDS))]
+            if app.realtime is not None:
+                leaving.append(app.realtime.stop(handed_over=True))
+            await asyncio.gather(*leaving)
         else:
             await server.leave(drain_seconds if why == STOP else 0)
 

@@ -29,8 +29,14 @@ class Bus(Protocol):
         """``receive(topic, text)`` is called on the loop for each text and must not wait. Call it once."""
         ...
 
+    def on_loss(self, hook: Callable[[], None]) -> None:
+        """``hook()`` is called on the loop each time that ``losses`` has risen. Call it once."""
+        ...
+
     async def subscribe(self, topics: Collection[str]) -> None:
-        """What is published after this returns is received. Raises ``RedisUnavailable``."""
+        """What is published after this returns is received. Raises ``RedisUnavailable``; they are subscribed then when
+        the bus is there again, unless they are unsubscribed.
+        """
         ...
 
     def unsubscribe(self, topics: Collection[str]) -> None:

@@ -17,6 +17,7 @@ from teahouse.web.response import Response
 from teahouse.web.routing import Handler, Route, Router
 
 if TYPE_CHECKING:
+    from teahouse.web.realtime import Realtime
     from teahouse.web.server import Server
     from teahouse.web.siblings import Siblings
 
@@ -58,6 +59,7 @@ class App:
         self.metrics = CollectorRegistry()
         self.server: Server | None = None
         self.siblings: Siblings | None = None
+        self.realtime: Realtime | None = None
         self.signatures: dict[Route, Signature] = {}
         self.security_schemes: dict[str, Mapping[str, Any]] = {}
         self._providers: dict[Any, Provider] = {}

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from teahouse.web.app import App
+from teahouse.web.realtime import REALTIME, Realtime
 from teahouse.web.server import Server
 
 _GC_THRESHOLD = 20_000
@@ -24,12 +25,14 @@ async def serve(
     *,
     host: str,
     port: int,
+    realtime_port: int = 0,
     shutdown_seconds: float = 10.0,
     drain_seconds: float = 0.0,
-    on_ready: Callable[[int], None] | None = None,
+    on_ready: Callable[[int, int], None] | None = None,
     **server_options: Any,
 ) -> None:
-    """Runs until SIGTERM or SIGINT; ``on_ready`` gets the port once requests are answered.
+    """Runs until SIGTERM or SIGINT; ``on_ready`` gets the port, and that of ``App.realtime`` or 0, once requests are
+    answered.
 
     Then: not ready but serving for ``drain_seconds``, no new connection, answers to what was asked, background work,
     stop hooks. A second signal ends the process at once. ``server_options`` go to ``Server``. Raises ``OSError`` where
@@ -38,8 +41,9 @@ async def serve(
     stop = _stop_event()
     async with running(app, shutdown_seconds, **server_options) as server:
         bound = await server.start(host, port)
+        realtime = 0 if app.realtime is None else await _listen(app.realtime, host, realtime_port)
         if on_ready is not None:
-            on_ready(bound)
+            on_ready(bound, realtime)
         await stop.wait()
         await server.leave(drain_seconds)
 
@@ -54,9 +58,21 @@ async def running(app: App, shutdown_seconds: float, **server_options: Any) -> A
         _spare_the_collector()
         yield server
     finally:
-        await server.stop(shutdown_seconds)
+        if app.realtime is not None:
+            # Along with HTTP, which the clients of closed sockets may be asking already.
+            await asyncio.gather(app.realtime.stop(), server.stop(shutdown_seconds))
+        else:
+            await server.stop(shutdown_seconds)
         await app.shutdown(shutdown_seconds)
         await server.log.aclose()
+
+
+async def _listen(realtime: Realtime, host: str, port: int) -> int:
+    try:
+        return await realtime.start(host, port)
+    except OSError as error:
+        error.add_note(REALTIME)
+        raise
 
 
 def _stop_event() -> asyncio.Event:
