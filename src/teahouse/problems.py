@@ -351,3 +351,14 @@ class TransactionReused(Problem):
     """This payment transaction is already recorded for another order or amount. Nothing was changed."""
 
     status = 409
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+class TooManyFrames(Problem):
+    """More frames came over this socket than it may send in that time, and this one was not looked at. Send fewer: the
+    socket closes with 4429 when it goes on.
+    """
+
+    status = 429

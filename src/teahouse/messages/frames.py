@@ -1,0 +1,218 @@
+"""The frames of the contract: what clients send, decoded and checked; what they are sent, as UTF-8 JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from teahouse.messages.model import CLIENT_ID, MAX_ADDRESS_LENGTH, Kind, Message, address_for
+from teahouse.problems import MalformedJson, Problem, ValidationFailed
+from teahouse.web.body import field_error
+from teahouse.web.response import problem_response
+
+PATH = "/message"
+# Beyond this a client written in JavaScript cannot tell whole numbers apart.
+_MAX_SEQ = 2**53
+_MAX_SYNCED = 100
+
+ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=rf"\A{CLIENT_ID.pattern}\Z")]
+Address = Annotated[
+    str, msgspec.Meta(max_length=MAX_ADDRESS_LENGTH, pattern=r"\A(user|room):[0-9a-f]{32}\Z", examples=["user:<id>"])
+]
+Seq = Annotated[int, msgspec.Meta(ge=0, le=_MAX_SEQ)]
+
+
+class Said(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
+    """A message that the client wants stored. ``content`` is any JSON value, kept as it was written."""
+
+    id: ClientId
+    to: Address
+    content: msgspec.Raw
+
+
+class Text(Said, frozen=True, gc=False, tag="text"):
+    """Words."""
+
+
+class Image(Said, frozen=True, gc=False, tag="image"):
+    """A picture: where it is."""
+
+
+class File(Said, frozen=True, gc=False, tag="file"):
+    """A file: where it is."""
+
+
+class Custom(Said, frozen=True, gc=False, tag="custom"):
+    """Whatever the app makes of it."""
+
+
+class Sync(msgspec.Struct, frozen=True, tag_field="type", tag="sync"):
+    """What was missed in each of these conversations since the ``seq`` beside it?"""
+
+    after: Annotated[dict[Address, Seq], msgspec.Meta(min_length=1, max_length=_MAX_SYNCED)]
+    id: ClientId | None = None
+
+
+class Read(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="read"):
+    """The client's user has read the conversation up to ``seq``."""
+
+    to: Address
+    seq: Seq
+    id: ClientId | None = None
+
+
+class Presence(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="presence"):
+    """Who of the conversation is there?"""
+
+    to: Address
+    id: ClientId | None = None
+
+
+class Ping(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="ping"):
+    """Is anybody there? For clients that cannot send a ping of the protocol, as in browsers."""
+
+    id: ClientId | None = None
+
+
+Inbound = Text | Image | File | Custom | Sync | Read | Presence | Ping
+
+KINDS: dict[type[Said], Kind] = {Text: "text", Image: "image", File: "file", Custom: "custom"}
+
+
+class _Named(msgspec.Struct, gc=False):
+    id: Any = None
+
+
+_decoder: msgspec.json.Decoder[Inbound] = msgspec.json.Decoder(Inbound)
+_decode_named = msgspec.json.Decoder(_Named).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode(text: str) -> Inbound:
+    """The frame that a client wrote. Raises ``MalformedJson`` or ``ValidationFailed``.
+
+    Fields that are not known are passed over: a newer client may send them.
+    """
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise ValidationFailed(
+            "The frame is not one that is understood here.", errors=[field_error(str(error))]
+        ) from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise MalformedJson(f"The frame is not valid JSON: {error}") from error
+
+
+def id_in(text: str) -> str | None:
+    """The client's id in a frame that could not be decoded, where it can be read."""
+    try:
+        found = _decode_named(text).id
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return found if isinstance(found, str) and CLIENT_ID.fullmatch(found) else None
+
+
+# --- to the client ----------------------------------------------------------------------------------------------------
+
+
+class _Welcome(msgspec.Struct, tag_field="type", tag="welcome", rename="camel"):
+    user_id: str
+    node_id: str
+    heartbeat_seconds: float
+    timestamp: int
+
+
+class _Ack(msgspec.Struct, gc=False, tag_field="type", tag="ack"):
+    id: str
+    to: str
+    seq: int
+    timestamp: int
+
+
+class _Delivered(msgspec.Struct, gc=False, rename="camel"):
+    type: Kind
+    id: str
+    to: str
+    seq: int
+    sender_id: str
+    content: msgspec.Raw
+    timestamp: int
+
+
+class _Synced(msgspec.Struct, gc=False, tag_field="type", tag="synced"):
+    to: str
+    recovered: bool
+
+
+class _Read(msgspec.Struct, gc=False, tag_field="type", tag="read", rename="camel"):
+    to: str
+    user_id: str
+    seq: int
+
+
+class _Presence(msgspec.Struct, gc=False, tag_field="type", tag="presence", rename="camel"):
+    to: str
+    user_id: str
+    online: bool
+
+
+class _System(msgspec.Struct, tag_field="type", tag="system"):
+    event: str
+    data: Any
+
+
+class _Error(msgspec.Struct, tag_field="type", tag="error", rename="camel", omit_defaults=True):
+    id: str | None
+    problem: msgspec.Raw
+    to: str | None = None
+    retry_after: int | None = None
+
+
+PONG = b'{"type":"pong"}'
+
+
+def encode_welcome(user_id: str, node_id: str, heartbeat_seconds: float, timestamp: int) -> bytes:
+    """The first frame: from now on everything that is stored reaches this socket. ``timestamp`` in Unix ms."""
+    return _encode(_Welcome(user_id, node_id, heartbeat_seconds, timestamp))
+
+
+def encode_ack(id: str, to: str, message: Message) -> bytes:  # noqa: A002 - the frame's name
+    """The message is stored; ``id`` and ``to`` as its sender wrote them."""
+    return _encode(_Ack(id, to, message.seq, message.timestamp))
+
+
+def encode_message(message: Message) -> bytes:
+    """The message as every receiver gets it: encode it once. A direct one is ``to`` its receiver, for both people."""
+    to = address_for(message.sender_id, message.conversation)
+    content = msgspec.Raw(message.content)
+    return _encode(_Delivered(message.kind, message.id, to, message.seq, message.sender_id, content, message.timestamp))
+
+
+def encode_synced(to: str, recovered: bool) -> bytes:  # noqa: FBT001 - the frame's field
+    """All that was missed has been sent, or an honest false."""
+    return _encode(_Synced(to, recovered))
+
+
+def encode_read(to: str, user_id: str, seq: int) -> bytes:
+    """The user has read the conversation up to ``seq``; ``to`` as the frame's receiver calls it."""
+    return _encode(_Read(to, user_id, seq))
+
+
+def encode_presence(to: str, user_id: str, online: bool) -> bytes:  # noqa: FBT001 - the frame's field
+    """The user came or went; ``to`` as the frame's receiver calls the conversation."""
+    return _encode(_Presence(to, user_id, online))
+
+
+def encode_system(event: str, data: Any) -> bytes:
+    """Something happened outside of conversations; ``data`` is anything that msgspec can encode."""
+    return _encode(_System(event, data))
+
+
+def encode_error(problem: Problem, id: str | None = None, to: str | None = None) -> bytes:  # noqa: A002 - as in the frame
+    """A problem as HTTP would tell it, with the frame's id where it had one; ``to`` says which conversation of several
+    is meant. ``retryAfter`` in seconds.
+    """
+    document = msgspec.Raw(problem_response(problem, PATH).body)
+    retry_after = problem.headers.get("Retry-After")
+    return _encode(_Error(id, document, to, None if retry_after is None else int(retry_after)))

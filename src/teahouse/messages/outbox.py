@@ -1,0 +1,59 @@
+"""What sockets send in one turn of the loop leaves at its end, in one write for each socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from teahouse.messages.framing import TEXT, frame
+
+# Written to at a time, so that HTTP has its turn while thousands are.
+_SLICE = 512
+
+
+class Flushing(Protocol):
+    """A socket that has something to send."""
+
+    def flush(self) -> None:
+        """Writes it."""
+        ...
+
+
+class Outbox:
+    """The sockets that have something to send: each writes once, at the end of the loop's turn.
+
+    One message for many sockets is framed once.
+    """
+
+    __slots__ = ("_framed", "_loop", "_payload", "_waiting")
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: list[Flushing] = []
+        self._payload = self._framed = b""
+
+    def framed(self, payload: bytes) -> bytes:
+        """The payload as one unmasked text frame."""
+        if payload is not self._payload:
+            self._payload, self._framed = payload, frame(TEXT, payload)
+        return self._framed
+
+    def add(self, socket: Flushing) -> None:
+        """The socket's ``flush`` is called soon."""
+        if not self._waiting:
+            self._call_soon()
+        self._waiting.append(socket)
+
+    def _call_soon(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        now, self._waiting = self._waiting[:_SLICE], self._waiting[_SLICE:]
+        if self._waiting:
+            self._call_soon()
+        else:
+            self._payload = self._framed = b""
+        for each in now:
+            each.flush()
