@@ -1,0 +1,184 @@
+"""What a socket missed is read to it from the store, and what comes meanwhile follows: no gap, no double."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from teahouse.messages.bus_texts import Passed
+from teahouse.messages.filling import PAGE, Pause
+from teahouse.messages.following import Following
+from teahouse.messages.frames import encode_message
+from teahouse.messages.model import Message
+from teahouse.messages.receiver import Receiver
+from teahouse.messages.store import MessageStore
+from teahouse.problems import Problem
+
+# What is held back beyond this is let go, and read from the store instead.
+MOST_HELD = 10_000
+# To somebody who has joined a conversation so much is sent of what was said since.
+_MOST_BROUGHT = 1_000
+# So many are read to at a time, beside those who ask for it.
+_READERS = 8
+# A replica that is behind is asked so often.
+_EMPTY_READS = 5
+
+_log = logging.getLogger(__name__)
+
+
+class Hold:
+    """Live messages of one conversation that wait for one socket. They come by one, from ``first``."""
+
+    __slots__ = ("first", "frames", "released")
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+        self.first = 0
+        self.frames: list[bytes | None] = []
+
+    def add(self, seq: int, frame: bytes | None) -> None:
+        """Nothing is held of one that the socket sent itself, but its place is."""
+        if len(self.frames) >= MOST_HELD:
+            self.frames.clear()
+        if not self.frames:
+            self.first = seq
+        self.frames.append(frame)
+
+
+class Replay(NamedTuple):
+    """One sync: who asked, of which conversation, and what is held back for them meanwhile."""
+
+    receiver: Receiver
+    conversation: str
+    hold: Hold
+
+
+class CatchingUp:
+    """Syncs. ``holds``: by conversation, for whom live messages are held back now."""
+
+    def __init__(self, store: MessageStore, following: Following) -> None:
+        self.holds: dict[str, dict[Receiver, Hold]] = {}
+        self._store = store
+        self._following = following
+        self._bringing: set[asyncio.Task[None]] = set()
+        self._readers = asyncio.Semaphore(_READERS)
+
+    async def aclose(self) -> None:
+        """Brings nothing more."""
+        for task in self._bringing:
+            task.cancel()
+        await asyncio.gather(*self._bringing, return_exceptions=True)
+
+    async def catch_up(self, receiver: Receiver, conversation: str, after: int, most: int) -> bool:
+        """See ``Hub.catch_up``."""
+        while (hold := self._held(receiver, conversation)) is not None:
+            await hold.released.wait()
+        replay = self._hold(receiver, conversation)
+        try:
+            if not await self._following.attend(receiver.user_id, conversation):
+                return False
+            return await self._replay(replay, after, most)
+        finally:
+            self._release(replay)
+
+    def bring(self, receiver: Receiver, conversation: str, after: int) -> None:
+        """Sends what was stored above ``after`` without having been asked; live messages wait from now on."""
+        # One that syncs by itself gets it already.
+        if self._held(receiver, conversation) is None:
+            replay = self._hold(receiver, conversation)
+            task = asyncio.get_running_loop().create_task(self._bring(replay, after), name="bring what was missed")
+            self._bringing.add(task)
+            task.add_done_callback(self._bringing.discard)
+
+    def hold_back(self, passed: Passed, receivers: Iterable[Receiver], origin: Receiver | None) -> list[Receiver]:
+        """Keeps a live message for those who are catching up; gives the others."""
+        holds = self.holds.get(passed.conversation)
+        if holds is None:
+            return list(receivers)
+        others = []
+        for receiver in receivers:
+            hold = holds.get(receiver)
+            if hold is None:
+                others.append(receiver)
+            else:
+                hold.add(passed.seq, None if receiver is origin else passed.frame)
+        return others
+
+    def _held(self, receiver: Receiver, conversation: str) -> Hold | None:
+        holds = self.holds.get(conversation)
+        return None if holds is None else holds.get(receiver)
+
+    def _hold(self, receiver: Receiver, conversation: str) -> Replay:
+        replay = Replay(receiver, conversation, Hold())
+        self.holds.setdefault(conversation, {})[receiver] = replay.hold
+        return replay
+
+    def _release(self, replay: Replay) -> None:
+        holds = self.holds[replay.conversation]
+        del holds[replay.receiver]
+        if not holds:
+            del self.holds[replay.conversation]
+        for frame in replay.hold.frames:
+            if frame is not None:
+                replay.receiver.send(frame)
+        replay.hold.released.set()
+
+    async def _bring(self, replay: Replay, after: int) -> None:
+        pause = Pause()
+        try:
+            while self._following.reaches(replay.receiver, replay.conversation):
+                try:
+                    async with self._readers:
+                        await self._replay(replay, after, _MOST_BROUGHT)
+                    return
+                except Problem as problem:
+                    _log.warning("what was said since somebody joined cannot be read yet: %s", problem.detail)
+                    await pause.wait()
+        finally:
+            self._release(replay)
+
+    async def _replay(self, replay: Replay, after: int, most: int) -> bool:
+        last = (await self._store.last_seqs((replay.conversation,))).get(replay.conversation, 0)
+        if last - after > most:
+            return False
+        position, pause, empty = after, Pause(), 0
+        while position < self._due(replay, last):
+            page = await self._store.after(replay.conversation, position, PAGE)
+            if not self._following.reaches(replay.receiver, replay.conversation):
+                return False
+            if page:
+                moved = self._send(replay, page, position, last)
+                if moved is None:
+                    return False
+                position, empty = moved, 0
+                continue
+            empty += 1
+            if empty >= _EMPTY_READS:
+                return False
+            await pause.wait()
+        channel = self._following.channels.get(replay.conversation)
+        if channel is not None and not channel.begun:
+            # Otherwise what is stored before its base is read would reach this socket neither way.
+            self._following.begin(channel, last)
+        return True
+
+    def _send(self, replay: Replay, page: Sequence[Message], position: int, last: int) -> int | None:
+        """Sends what does not come live; gives the new position, or None where something is missing in between."""
+        due = self._due(replay, last)
+        for message in page:
+            if message.seq > due:
+                break
+            if message.seq != position + 1:
+                return None
+            replay.receiver.send(encode_message(message))
+            position = message.seq
+        return position
+
+    def _due(self, replay: Replay, last: int) -> int:
+        """Up to which ``seq`` it must be read: what is above comes live, or is held."""
+        if replay.hold.frames:
+            return replay.hold.first - 1
+        channel = self._following.channels.get(replay.conversation)
+        return channel.expected - 1 if channel is not None and channel.begun else last

@@ -1,0 +1,111 @@
+"""Who watches a conversation hears who of it comes and goes."""
+
+from __future__ import annotations
+
+import pytest
+
+from teahouse.messages.hub import Hub
+from teahouse.messages.presence_memory import MemoryPresence
+from teahouse.messages.watching import MOST_TOLD
+from teahouse.problems import RedisUnavailable
+from tests.messages.listeners import Listener, Wilful, eventually
+from tests.messages.memory_store import MemoryStore, direct, person, room
+
+ROOM = room(1)
+
+
+@pytest.fixture
+def store():
+    store = MemoryStore()
+    for number in (1, 2):
+        store.join(person(number), ROOM)
+    store.say(person(1), direct(1, 2))
+    return store
+
+
+@pytest.fixture
+def bus():
+    return Wilful()
+
+
+@pytest.fixture
+def presence():
+    return MemoryPresence()
+
+
+@pytest.fixture
+async def hub(store, bus, presence):
+    hub = Hub(store, bus, presence=presence)
+    await hub.start()
+    yield hub
+    await hub.aclose()
+
+
+async def entered(hub: Hub, number: int, name: str = "one") -> Listener:
+    listener = Listener(person(number), f"{number}.{name}")
+    await hub.enter(listener)
+    return listener
+
+
+def told(to: str, number: int, *, online: bool) -> dict:
+    return {"type": "presence", "to": to, "userId": person(number), "online": online}
+
+
+async def test_the_first_socket_and_the_last_are_told_to_those_who_watch(hub: Hub, bus, presence):
+    watcher, unconcerned = await entered(hub, 1), await entered(hub, 1, "two")
+    await hub.watch(watcher, ROOM)
+    await hub.watch(watcher, direct(1, 2))
+    first, second = await entered(hub, 2), await entered(hub, 2, "two")
+    await eventually(lambda: len(bus.under_way) == 2)
+    bus.carry_all()
+    assert watcher.heard == [told(ROOM, 2, online=True), told(f"user:{person(2)}", 2, online=True)]
+    assert await presence.online([person(1), person(2)]) == {person(1), person(2)}
+    hub.leave(first)
+    hub.leave(second)
+    await eventually(lambda: len(bus.under_way) == 2)
+    bus.carry_all()
+    assert watcher.heard[2:] == [told(ROOM, 2, online=False), told(f"user:{person(2)}", 2, online=False)]
+    assert unconcerned.frames == []
+    assert await presence.online([person(2)]) == set()
+
+
+async def test_who_leaves_watches_no_more(hub: Hub, bus):
+    watcher = await entered(hub, 1)
+    await hub.watch(watcher, ROOM)
+    await hub.watch(watcher, ROOM)
+    assert f"presence:{ROOM}" in bus.topics
+    hub.leave(watcher)
+    assert not bus.topics
+
+
+async def test_coming_is_told_in_a_hundred_conversations_at_most(hub: Hub, store, bus):
+    watcher = await entered(hub, 1)
+    rooms = [room(number) for number in range(10, 10 + MOST_TOLD + 5)]
+    for each in rooms:
+        store.join(person(3), each)
+        await hub.watch(watcher, each)
+    await entered(hub, 3)
+    # Nobody is told more often, and nobody watches more.
+    await eventually(lambda: len(bus.under_way) == MOST_TOLD)
+    assert sum(topic.startswith("presence:") for topic in bus.topics) == MOST_TOLD
+
+
+async def test_who_comes_while_presence_is_away_comes_in_all_the_same(hub: Hub, bus, presence, monkeypatch, caplog):
+    async def away(_user_id: str) -> bool:
+        raise RedisUnavailable
+
+    monkeypatch.setattr(presence, "arrived", away)
+    listener = await entered(hub, 1)
+    await eventually(lambda: "who is there" in caplog.text)
+    assert listener.closed == []
+    assert bus.under_way == []
+
+
+async def test_a_hub_without_presence_tells_nothing(store, bus):
+    hub = Hub(store, bus)
+    await hub.start()
+    watcher = await entered(hub, 1)
+    await hub.watch(watcher, ROOM)
+    hub.leave(await entered(hub, 2))
+    assert bus.under_way == []
+    await hub.aclose()
