@@ -212,6 +212,13 @@ async def test_one_frame_serves_all_receivers():
             assert (await client.json())["type"] == "system"
 
 
+async def test_an_empty_frame_is_a_frame():
+    async with serving() as served:
+        client = await served.enter()
+        served.hub.tell_all(b"")
+        assert await client.frame() == (TEXT, b"")
+
+
 @pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536])
 async def test_frames_of_every_length_are_written_right(size: int):
     async with serving() as served:

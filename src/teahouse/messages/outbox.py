@@ -30,7 +30,8 @@ class Outbox:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[Flushing] = []
-        self._payload = self._framed = b""
+        self._payload: bytes | None = None
+        self._framed = b""
 
     def framed(self, payload: bytes) -> bytes:
         """The payload as one unmasked text frame."""
@@ -54,6 +55,6 @@ class Outbox:
         if self._waiting:
             self._call_soon()
         else:
-            self._payload = self._framed = b""
+            self._payload, self._framed = None, b""
         for each in now:
             each.flush()
