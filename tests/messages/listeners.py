@@ -29,6 +29,9 @@ class Listener:
     def send(self, frame: bytes) -> None:
         self.frames.append(frame)
 
+    async def drained(self) -> None:
+        pass
+
     def close(self, code: int, reason: str = "") -> None:
         self.closed.append(code)
 

@@ -9,7 +9,7 @@ import pytest
 from teahouse.messages import catching_up
 from teahouse.messages.hub import Hub
 from teahouse.problems import DatabaseUnavailable
-from tests.messages.listeners import Listener, Wilful, a_moment
+from tests.messages.listeners import Listener, Wilful, a_moment, eventually
 from tests.messages.memory_store import MemoryStore, direct, person, room
 
 ROOM = room(1)
@@ -216,3 +216,93 @@ async def test_a_store_with_a_hole_is_told_as_not_recovered(hub: Hub, store):
     del store.messages[ROOM][2]
     assert not await hub.catch_up(listener, ROOM, 0, 10)
     assert listener.seqs(ROOM) == [1, 2]
+
+
+async def test_many_who_missed_the_same_share_the_reading_of_it(hub: Hub, store):
+    for number in range(10, 110):
+        store.join(person(number), ROOM)
+    for _ in range(150):
+        store.say(person(2), ROOM)
+    listeners = [await entered(hub, number) for number in range(10, 110)]
+    store.statements.clear()
+    assert all(await asyncio.gather(*(hub.catch_up(each, ROOM, 100, 1_000) for each in listeners)))
+    assert store.statements == {"after": 1}
+    assert all(each.seqs(ROOM) == list(range(101, 151)) for each in listeners)
+    assert listeners[0].frames[0] is listeners[1].frames[0]
+
+
+async def test_who_missed_nothing_costs_no_statement(hub: Hub, store):
+    store.say(person(2), ROOM)
+    listener = await entered(hub, 1)
+    store.statements.clear()
+    assert await hub.catch_up(listener, ROOM, 1, 1_000)
+    assert not store.statements
+
+
+async def test_while_the_bus_is_away_a_sync_finds_what_the_store_has(hub: Hub, store, bus):
+    listener, other = await entered(hub, 1), await entered(hub, 2)
+    bus.current = False
+    for _ in range(3):
+        store.say(person(2), ROOM)
+    assert await hub.catch_up(listener, ROOM, 0, 1_000)
+    await eventually(lambda: listener.seqs(ROOM) == other.seqs(ROOM) == [1, 2, 3])
+
+
+async def test_a_sync_goes_no_faster_than_its_socket(hub: Hub, store):
+    class Slow(Listener):
+        __slots__ = ("most", "unread")
+
+        def send(self, frame: bytes) -> None:
+            super().send(frame)
+            self.unread += len(frame)
+            self.most = max(self.most, self.unread)
+
+        async def drained(self) -> None:
+            await asyncio.sleep(0)
+            self.unread = 0
+
+    slow = Slow(person(1), "1.one")
+    slow.most = slow.unread = 0
+    for _ in range(300):
+        store.say(person(2), ROOM, f'"{"x" * 20_000}"')
+    await hub.enter(slow)
+    assert await hub.catch_up(slow, ROOM, 0, 1_000)
+    assert slow.seqs(ROOM) == list(range(1, 301))
+    assert slow.most < 100_000
+
+
+async def test_what_was_said_between_joining_and_hearing_of_it_is_brought(hub: Hub, store, bus):
+    for _ in range(5):
+        store.say(person(2), room(2))
+    first, listener = await entered(hub, 2), await entered(hub, 1)
+    store.join(person(1), room(2))
+    say(hub, store, room(2))
+    hub.joined(person(1), room(2))
+    say(hub, store, room(2))
+    # The telling comes last.
+    bus.carry_all()
+    await eventually(lambda: listener.seqs(room(2)) == [6, 7])
+    say(hub, store, room(2))
+    bus.carry_all()
+    assert listener.seqs(room(2)) == [6, 7, 8]
+    assert first.seqs(room(2)) == []
+
+
+async def test_what_is_brought_waits_for_a_store_that_is_away(hub: Hub, store, bus):
+    store.join(person(2), room(2))
+    await entered(hub, 2)
+    listener = await entered(hub, 1)
+    store.join(person(1), room(2))
+    say(hub, store, room(2))
+    bus.carry_all()
+    hub.joined(person(1), room(2))
+    bus.carry_all()
+    while not hub._catching_up.holds:
+        await asyncio.sleep(0)
+    store.away = True
+    await eventually(lambda: store.statements["after"] >= 2)
+    say(hub, store, room(2))
+    bus.carry_all()
+    store.away = False
+    await eventually(lambda: listener.seqs(room(2)) == [1, 2])
+    assert not hub._catching_up.holds

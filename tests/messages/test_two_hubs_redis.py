@@ -106,6 +106,7 @@ async def test_redis_killed_and_restarted_under_twenty_publishers_costs_no_recei
 
         talking = [asyncio.ensure_future(talk(number)) for number in PUBLISHERS]
         for _ in range(3):
+            await eventually(lambda: one._bus.current and other._bus.current)
             said = len(store.messages[ROOMS[0]])
             await eventually(lambda said=said: len(store.messages[ROOMS[0]]) > said + 50)
             redis_alone.kill()

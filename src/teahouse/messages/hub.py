@@ -68,7 +68,7 @@ class Hub:
             missed=self._missed,
             most=followed,
         )
-        self._catching_up = CatchingUp(store, self._following)
+        self._catching_up = CatchingUp(store, bus, self._following)
         self._watching = Watching(bus, store, presence)
         self._comparing: asyncio.Task[None] | None = None
         self._lost_again = False

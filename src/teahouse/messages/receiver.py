@@ -22,6 +22,10 @@ class Receiver(Protocol):
         """One text message, UTF-8 JSON; never raises, never waits."""
         ...
 
+    async def drained(self) -> None:
+        """Returns when it would take more than it has been sent already, or has ended. Whoever sends much waits."""
+        ...
+
     def close(self, code: int, reason: str = "") -> None:
         """Ends it; never raises, never waits."""
         ...
