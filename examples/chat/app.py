@@ -28,5 +28,12 @@ def serve(path: str, name: str, content_type: str) -> None:
         return Response(200, body, content_type=content_type, headers={"Content-Security-Policy": POLICY})
 
 
+@app.get("/chat/port", hidden=True)
+def port() -> dict[str, int]:
+    """Where the sockets of this server are."""
+    assert app.realtime is not None
+    return {"port": app.realtime.port}
+
+
 for path, (name, content_type) in TYPES.items():
     serve(path, name, content_type)

@@ -132,6 +132,11 @@ class Gateway:
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
+    def port(self) -> int:
+        """See ``Realtime``."""
+        return int(self._doors[0].sockets[0].getsockname()[1]) if self._doors else 0
+
+    @property
     def sockets(self) -> Collection[ClientSocket]:
         """Those whose upgrade was accepted and whose connection is there."""
         return self._sockets.values()
@@ -140,8 +145,8 @@ class Gateway:
 
     async def start(self, host: str, port: int) -> int:
         """Listens and returns the port, a free one where ``port`` is 0. Raises ``OSError`` where it is taken."""
-        doors = await self._open(host=host, port=port, reuse_address=True)
-        return int(doors.sockets[0].getsockname()[1])
+        await self._open(host=host, port=port, reuse_address=True)
+        return self.port
 
     async def accept_from(self, listening: socket.socket) -> asyncio.Server:
         """Accepts from a socket that listens already, until what is returned is given to ``accept_no_more``."""

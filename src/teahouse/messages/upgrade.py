@@ -16,7 +16,6 @@ from teahouse.problems import BadRequest, Forbidden, MethodNotAllowed, NotFound
 SUBPROTOCOL = b"teahouse.v1"
 _BEARER = b"bearer."
 _VERSION = b"13"
-_DEFAULT_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 
 # RFC 6455 §1.3
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -114,13 +113,12 @@ def _is_welcome(origin: str | None, host: str | None, origins: Collection[str]) 
     if host is None:
         return False
     try:
-        parts = urlsplit(origin)
+        page = urlsplit(origin).hostname
+        here = urlsplit(f"//{host}").hostname
     except ValueError:
         return False
-    if not parts.netloc:
-        return False
-    port = _DEFAULT_PORTS.get(parts.scheme, "")
-    return parts.netloc.lower().removesuffix(port) == host.lower().removesuffix(port)
+    # Whatever the port: this host's pages come from its HTTP port.
+    return page is not None and page == here
 
 
 def _token(authorization: bytes | None, subprotocols: bytes | None) -> tuple[bytes | None, bytes | None]:

@@ -14,6 +14,11 @@ REALTIME = "realtime"
 class Realtime(Protocol):
     """A listener that lives as long as the server: an app that has one sets ``App.realtime``."""
 
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 where it does not yet."""
+        ...
+
     async def start(self, host: str, port: int) -> int:
         """Listens and returns the port, a free one where ``port`` is 0. Raises ``OSError`` where it is taken."""
         ...
