@@ -1,7 +1,7 @@
 """A chat of two on one page. Run it with ``teahouse serve examples.chat.app:app`` and open /chat.
 
-Everything that the page does is the public interface: it logs in as two people of the sandbox, makes a room, and opens a
-WebSocket for each.
+Everything that the page does is the public interface: it logs in as two people of the sandbox, makes a room, and opens
+a WebSocket for each.
 """
 
 from importlib.resources import files

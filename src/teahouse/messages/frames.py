@@ -117,6 +117,8 @@ def id_in(text: str) -> str | None:
 
 
 class _Welcome(msgspec.Struct, tag_field="type", tag="welcome", rename="camel"):
+    """The first frame: from now on everything that is stored comes here. ``timestamp`` in Unix milliseconds."""
+
     user_id: str
     node_id: str
     heartbeat_seconds: float
@@ -124,6 +126,8 @@ class _Welcome(msgspec.Struct, tag_field="type", tag="welcome", rename="camel"):
 
 
 class _Ack(msgspec.Struct, gc=False, tag_field="type", tag="ack"):
+    """The message is stored."""
+
     id: str
     to: str
     seq: int
@@ -131,6 +135,8 @@ class _Ack(msgspec.Struct, gc=False, tag_field="type", tag="ack"):
 
 
 class _Delivered(msgspec.Struct, gc=False, rename="camel"):
+    """A message of somebody else, or of another socket of one's own; ``timestamp`` in Unix milliseconds."""
+
     type: Kind
     id: str
     to: str
@@ -141,35 +147,52 @@ class _Delivered(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Synced(msgspec.Struct, gc=False, tag_field="type", tag="synced"):
+    """All that was missed has been sent, or an honest false."""
+
     to: str
     recovered: bool
 
 
 class _Read(msgspec.Struct, gc=False, tag_field="type", tag="read", rename="camel"):
+    """Somebody has read the conversation up to ``seq``."""
+
     to: str
     user_id: str
     seq: int
 
 
 class _Presence(msgspec.Struct, gc=False, tag_field="type", tag="presence", rename="camel"):
+    """Somebody is there, has come or has gone."""
+
     to: str
     user_id: str
     online: bool
 
 
 class _System(msgspec.Struct, tag_field="type", tag="system"):
+    """Something happened outside of conversations: an order was paid, the session ended."""
+
     event: str
     data: Any
 
 
 class _Error(msgspec.Struct, tag_field="type", tag="error", rename="camel", omit_defaults=True):
+    """A problem (RFC 9457) with the frame of that ``id``; ``retryAfter`` in seconds."""
+
     id: str | None
     problem: msgspec.Raw
     to: str | None = None
     retry_after: int | None = None
 
 
-PONG = b'{"type":"pong"}'
+class _Pong(msgspec.Struct, tag_field="type", tag="pong"):
+    """Somebody is."""
+
+
+FROM_CLIENT = (Text, Image, File, Custom, Sync, Read, Presence, Ping)
+TO_CLIENT = (_Welcome, _Ack, _Delivered, _Synced, _Read, _Presence, _System, _Error, _Pong)
+
+PONG = _encode(_Pong())
 
 
 def encode_welcome(user_id: str, node_id: str, heartbeat_seconds: float, timestamp: int) -> bytes:

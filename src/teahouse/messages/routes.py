@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from teahouse.accounts import Caller
+from teahouse.messages.asyncapi import describe as asyncapi_document
 from teahouse.messages.model import Membership, Message
 from teahouse.messages.service import Messages
 from teahouse.messages.views import (
@@ -56,10 +57,18 @@ _SENT = (NotFound, ValidationFailed, IdempotencyMismatch, DatabaseUnavailable, O
 
 def install(app: App, service: Messages) -> None:
     """Registers the routes."""
+    _install_document(app)
     _install_rooms(app, service)
     _install_members(app, service)
     _install_history(app, service)
     _install_messages(app, service)
+
+
+def _install_document(app: App) -> None:
+    @app.get("/asyncapi.json", hidden=True)
+    def asyncapi() -> dict[str, Any]:
+        """The frames, as OpenAPI does not know them."""
+        return asyncapi_document(app.title, app.version)
 
 
 def _install_rooms(app: App, service: Messages) -> None:

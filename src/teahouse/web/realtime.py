@@ -6,7 +6,6 @@ import asyncio
 import socket
 from typing import Protocol
 
-
 # The note on an ``OSError`` that was about this listener's port.
 REALTIME = "realtime"
 
