@@ -32,7 +32,7 @@ _ANCHORS = {r"\A": "^", r"\Z": "$"}
 
 def describe(title: str, version: str) -> dict[str, Any]:
     """The document, ready to be encoded as JSON."""
-    kinds = {**dict.fromkeys(FROM_CLIENT, "receive"), **dict.fromkeys(TO_CLIENT, "send")}
+    kinds: dict[type, str] = {**dict.fromkeys(FROM_CLIENT, "receive"), **dict.fromkeys(TO_CLIENT, "send")}
     schemas, components = msgspec.json.schema_components(tuple(kinds), ref_template="#/components/schemas/{name}")
     messages = {_name(kind): _message(kind, schema) for kind, schema in zip(kinds, schemas, strict=True)}
     codes = "\n".join(f"- {code}: {meaning}" for code, meaning in _CLOSE_CODES.items())
