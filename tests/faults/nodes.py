@@ -25,12 +25,13 @@ _CALM = {
 
 
 class Node:
-    """One node on a port that it keeps. Killed, it may be started again in the same directory."""
+    """One node on ports that it keeps. Killed, it may be started again in the same directory."""
 
     def __init__(self, directory: Path, words: Sequence[str], settings: dict[str, str]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.port = free_port()
+        self.realtime_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._words = words
         self._settings = settings
@@ -39,9 +40,8 @@ class Node:
 
     def start(self) -> None:
         """Returns when it is ready."""
-        self.server = self._life.enter_context(
-            running(self.directory, "--port", str(self.port), *self._words, **self._settings)
-        )
+        ports = ("--port", str(self.port), "--realtime-port", str(self.realtime_port))
+        self.server = self._life.enter_context(running(self.directory, *ports, *self._words, **self._settings))
 
     def stop(self) -> None:
         """In order; it must end with status 0 and without a trace of a mistake."""

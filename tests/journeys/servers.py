@@ -17,6 +17,7 @@ from tests.processes import COMMAND
 
 DEADLINE_SECONDS = 60.0
 _GREETING = re.compile(r"serves (http://\S+)")
+_MESSAGES = re.compile(r"messages at ws://\S+:(\d+)/message")
 _PAUSE_SECONDS = 0.01
 
 
@@ -34,6 +35,13 @@ class Running:
     def said(self) -> str:
         """What this process wrote to its standard error so far."""
         return (self.directory / "stderr.log").read_bytes()[self._said_before :].decode()
+
+    @property
+    def realtime_port(self) -> int:
+        """Where sockets are taken."""
+        greeting = _MESSAGES.search(self.said)
+        assert greeting is not None, self.said
+        return int(greeting[1])
 
     @property
     def access_log(self) -> str:

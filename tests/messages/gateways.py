@@ -119,8 +119,8 @@ class Service:
         self.calls.append(("read", caller_id, to, seq))
         return seq
 
-    async def presence(self, caller_id: str, to: str) -> list[str]:
-        self.calls.append(("presence", caller_id, to))
+    async def presence(self, receiver: ClientSocket, to: str) -> list[str]:
+        self.calls.append(("presence", receiver.user_id, to))
         return [ANN, BEN]
 
 

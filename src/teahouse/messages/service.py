@@ -135,10 +135,15 @@ class Messages:
                 self.hub.tell(other, encode_read(address_for(other, conversation), caller_id, position))
         return position
 
-    async def presence(self, caller_id: str, to: str) -> list[str]:
-        """Who of the conversation's people, but the caller, is there now. Raises ``NotFound``."""
+    async def presence(self, receiver: Receiver, to: str) -> list[str]:
+        """Who of the conversation's people, but the caller, is there now; the socket is told from now on who comes and
+        goes. Raises ``NotFound`` and 503 problems.
+        """
+        caller_id = receiver.user_id
         conversation = conversation_of(caller_id, to)
         await self._role(caller_id, conversation)
+        # Watched first: whoever comes after the question was answered is told of.
+        await self.hub.watch(receiver, conversation)
         people = people_of(conversation) or await self._store.members(conversation)
         return sorted(await self._online.online({each for each in people if each != caller_id}))
 

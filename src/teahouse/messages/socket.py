@@ -71,8 +71,8 @@ class Messaging(Protocol):
         """The caller has read up to ``seq``."""
         ...
 
-    async def presence(self, caller_id: str, to: str) -> Collection[str]:
-        """Who of the conversation is there."""
+    async def presence(self, receiver: ClientSocket, to: str) -> Collection[str]:
+        """Who of the conversation is there; the socket is told from now on who comes and goes."""
         ...
 
 
@@ -322,7 +322,7 @@ class ClientSocket(WebSocket):
             elif isinstance(frame, Read):
                 await self._shared.messaging.mark_read(self.user_id, frame.to, frame.seq)
             else:
-                for user_id in await self._shared.messaging.presence(self.user_id, frame.to):
+                for user_id in await self._shared.messaging.presence(self, frame.to):
                     self.send(encode_presence(frame.to, user_id, online=True))
         except Problem as problem:
             self.send(encode_error(problem, frame.id))
