@@ -6,7 +6,7 @@ import pytest
 
 import teahouse
 
-COMMANDS = ("serve", "demo", "init", "user", "migrate", "doctor", "openapi", "asyncapi", "reconcile", "key")
+COMMANDS = ("serve", "demo", "init", "user", "migrate", "doctor", "openapi", "asyncapi", "reconcile", "key", "load")
 
 
 def test_help_lists_every_command_with_what_it_does(run):

@@ -9,7 +9,7 @@ import click
 from teahouse.problems import Problem
 from teahouse.settings import SettingsError
 
-_COMMANDS = ("serve", "demo", "init", "user", "migrate", "doctor", "openapi", "asyncapi", "reconcile", "key")
+_COMMANDS = ("serve", "demo", "init", "user", "migrate", "doctor", "openapi", "asyncapi", "reconcile", "key", "load")
 
 
 class _Teahouse(click.Group):

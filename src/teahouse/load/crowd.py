@@ -1,0 +1,122 @@
+"""Everybody's socket: connected so many at a time, held, and closed in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import resource
+import ssl
+
+from teahouse.load.people import Person, in_crowd
+from teahouse.load.plan import LoadFailed
+from teahouse.load.progress import Progress
+from teahouse.load.socket import Refused, Socket
+from teahouse.load.tally import Tally
+from teahouse.load.wire import Address, request
+
+_AT_ONCE = 100
+_PATIENCE_SECONDS = 30.0
+_GOODBYE_SECONDS = 10.0
+_OTHER_DESCRIPTORS = 200
+_HINTS = {
+    401: "The server does not know the people it has just logged in: --url and --realtime-url must be one server's.",
+    503: "It takes no more: see messages.connections of the server, or ask for fewer --connections.",
+}
+_NO_GATEWAY = "--realtime-url must be a Teahouse's realtime port, which `teahouse serve` names at its start."
+
+
+def allow_descriptors(connections: int) -> None:
+    """Raises this process's limit where the system lets it. Raises ``LoadFailed`` where it does not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise LoadFailed(
+            f"{connections:,} connections need {wanted:,} open files, and this process may have {hard:,}: raise the "
+            f"limit (ulimit -Hn {wanted}) or ask for at most --connections {max(hard - _OTHER_DESCRIPTORS, 0)}."
+        )
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Crowd:
+    """The sockets, in rooms one after the other."""
+
+    def __init__(self, address: Address, tally: Tally) -> None:
+        self.sockets: list[Socket] = []
+        self.held = 0
+        self._address = address
+        self._tally = tally
+        self._tls = ssl.create_default_context() if address.secure else None
+        self._open: set[Socket] = set()
+        self._leaving = False
+        self._gone = asyncio.Event()
+
+    async def connect(self, members: list[tuple[str, Person, int]], progress: Progress) -> None:
+        """Everybody's socket, welcomed. Raises ``LoadFailed``."""
+
+        async def connect(member: tuple[str, Person, int]) -> Socket:
+            socket = await self._connect(*member)
+            progress.advance()
+            return socket
+
+        progress.begin("Sockets connect", len(members))
+        self.sockets = await in_crowd(connect, members, _AT_ONCE)
+        progress.end()
+
+    async def leave(self) -> None:
+        """Everybody says goodbye; who is not answered within a few seconds is cut off."""
+        self._leaving = True
+        for socket in list(self._open):
+            socket.leave()
+        try:
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                while self._open:
+                    self._gone.clear()
+                    await self._gone.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for socket in list(self._open):
+                socket.abort()
+            # Transports end in the next turn of the loop.
+            await asyncio.sleep(0)
+
+    async def _connect(self, room: str, person: Person, place: int) -> Socket:
+        address = self._address
+        socket = Socket(self._tally, room, place, request(address, person.token), self._ended)
+        welcomed = socket.welcomed
+        assert welcomed is not None
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await asyncio.get_running_loop().create_connection(
+                    lambda: socket, address.host, address.port, ssl=self._tls
+                )
+                self._open.add(socket)
+                await welcomed
+        except BaseException as error:
+            socket.abort()
+            self._open.discard(socket)
+            if isinstance(error, Refused | OSError):
+                raise self._explained(error) from error
+            raise
+        self.held += 1
+        return socket
+
+    def _explained(self, error: Refused | OSError) -> LoadFailed:
+        before = f"Socket {self.held + 1:,} cannot be had at {self._address.url}"
+        if isinstance(error, TimeoutError):
+            return LoadFailed(f"{before}: no welcome within {_PATIENCE_SECONDS:g} s. {_NO_GATEWAY}")
+        if isinstance(error, Refused):
+            hint = _HINTS.get(error.status) or _NO_GATEWAY
+            if error.code:
+                hint = "Its log may say why."
+            return LoadFailed(f"{before}: {error}. {hint}")
+        hint = "One source address has no more ports." if error.errno == errno.EADDRNOTAVAIL else _NO_GATEWAY
+        return LoadFailed(f"{before}: {error.strerror or error}. {hint}")
+
+    def _ended(self, socket: Socket, code: int) -> None:
+        self._open.discard(socket)
+        self.held -= 1
+        if not self._leaving:
+            self._tally.lost[code] += 1
+        self._gone.set()

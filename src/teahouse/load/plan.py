@@ -1,0 +1,43 @@
+"""What is to be played: pure rules, no I/O."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Messages under way are kept until all have heard them: so many at most, and so many receivers of all of them together.
+_MOST_UNDER_WAY = 200_000
+_MOST_AWAITED = 50_000_000
+
+
+class LoadFailed(Exception):
+    """The load cannot be played; the message says why and what to do."""
+
+
+class Plan(NamedTuple):
+    """``rate`` is messages a second in all. What was sent is awaited until nothing has come for ``patience``, in seconds,
+    as ``seconds`` is.
+    """
+
+    connections: int = 1000
+    room_size: int = 10
+    rate: float = 1000.0
+    seconds: float = 30.0
+    patience: float = 10.0
+
+    @property
+    def messages(self) -> int:
+        """How many are to be sent."""
+        return max(1, round(self.rate * self.seconds))
+
+    @property
+    def most_under_way(self) -> int:
+        """Beyond so many messages that somebody has not heard, no more are sent: the server is far behind."""
+        return max(1, min(_MOST_UNDER_WAY, _MOST_AWAITED // self.room_size))
+
+    def rooms(self) -> list[range]:
+        """Who is in which room, by number. Nobody is alone: the last room may be smaller, or larger by one."""
+        starts = list(range(0, self.connections, self.room_size))
+        if len(starts) > 1 and self.connections - starts[-1] == 1:
+            starts.pop()
+        ends = [*starts[1:], self.connections]
+        return [range(start, end) for start, end in zip(starts, ends, strict=True)]
