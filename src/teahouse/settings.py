@@ -182,8 +182,8 @@ class MessagesSettings(Section, frozen=True):
     connections: Count = 20_000
     sockets_per_user: Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")] = 10
     frame_bytes: Bytes = 64 << 10
-    frames_per_second: Count = 20
-    frames_burst: Count = 60
+    frames_per_second: Count = 100
+    frames_burst: Count = 200
     unsent_bytes: Bytes = 1 << 20
     heartbeat_seconds: Seconds = 30.0
     restart_seconds: Seconds = 3.0
