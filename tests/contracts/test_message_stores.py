@@ -196,11 +196,13 @@ async def test_two_nodes_write_one_sequence_and_nobody_sees_a_gap_in_it(store, o
                 seen = [each.seq for each in await store.after(room, 0, 1000)]
                 gaps.extend([room] if seen != list(range(1, len(seen) + 1)) or len(seen) < last else [])
 
-    looking = asyncio.create_task(look())
     nodes = ((store, ANN), (other_node, BOB), (store, CAT), (other_node, DAN))
-    await asyncio.gather(*(write(node, sender) for node, sender in nodes))
-    writing = False
-    await looking
+    async with asyncio.TaskGroup() as group:
+        group.create_task(look())
+        async with asyncio.TaskGroup() as writers:
+            for node, sender in nodes:
+                writers.create_task(write(node, sender))
+        writing = False
     assert gaps == []
     assert await store.last_seqs(rooms) == dict.fromkeys(rooms, 60)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import select, update
 
 from teahouse.engines.sql import Database
 from teahouse.messages.model import Membership, ReadMark, Room, conversation_of
 from teahouse.messages.store_sql import SqlMessageStore
+from teahouse.messages.tables_sql import conversations
 from teahouse.problems import NotFound
 from tests.messages.people import ANN, BOB, CAT, DAN, NOBODY, NOW, opened, room_id, said, settle
 
@@ -91,17 +93,33 @@ async def test_who_was_removed_says_nothing_afterwards(store):
         for number in range(30):
             answers.extend(await store.append([said(BOB, str(number), room)], NOW))
 
-    talking = asyncio.create_task(talk())
-    while len(answers) < 5:
-        await asyncio.sleep(0.001)
-    assert await store.remove_member(room_id(1), BOB)
-    last = await store.last_seqs([room])
-    await talking
+    async with asyncio.TaskGroup() as group:
+        talking = group.create_task(talk())
+        while len(answers) < 5 and not talking.done():
+            await asyncio.sleep(0.001)
+        assert await store.remove_member(room_id(1), BOB)
+        last = await store.last_seqs([room])
     assert await store.last_seqs([room]) == last
     assert [isinstance(each, NotFound) for each in answers].count(False) == last[room]
     assert not await store.remove_member(room_id(1), BOB)
     assert not await store.remove_member(room_id(2), ANN)
     assert await store.memberships([BOB]) == {BOB: []}
+
+
+@pytest.mark.parametrize("change", ["add", "remove"])
+async def test_nobody_comes_or_goes_while_something_is_being_said(store, database, change):
+    room = await opened(store)
+    wanted = [CAT] if change == "add" else True
+    coming = store.add_members(room_id(1), [CAT], NOW) if change == "add" else store.remove_member(room_id(1), BOB)
+    async with asyncio.TaskGroup() as group, database.transaction() as connection:
+        await connection.execute(update(conversations).where(conversations.c.id == room).values(seq=7))
+        waiting = group.create_task(coming)
+        for _ in range(30):
+            await connection.execute(select(conversations.c.seq))
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
+    assert waiting.result() == wanted
+    assert [each.read_seq for each in (await store.memberships([CAT]))[CAT]] == ([7] if change == "add" else [])
 
 
 async def test_a_read_position_never_goes_back_nor_beyond_the_last_message(store):
