@@ -281,7 +281,7 @@ async def test_a_stop_does_not_wait_for_clients_for_ever():
 
 async def test_a_socket_that_listens_already_can_be_handed_in_and_lives_on():
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        async with serving() as served:
+        async with serving(wire=WireLimits(close_seconds=0.2)) as served:
             served.port = listening.getsockname()[1]
             doors = await served.gateway.accept_from(listening.dup())
             await served.enter()
