@@ -26,6 +26,8 @@ def real(kind: str, given: object) -> object:
 def map_path_parameters(context: Any, path_parameters: Any) -> Any:
     if path_parameters and "id" in path_parameters:
         path_parameters["id"] = real(context.operation.path.split("/")[2], path_parameters["id"])
+    if path_parameters and "user_id" in path_parameters:
+        path_parameters["user_id"] = real("users", path_parameters["user_id"])
     return path_parameters
 
 
@@ -33,4 +35,13 @@ def map_path_parameters(context: Any, path_parameters: Any) -> Any:
 def map_body(_context: Any, body: Any) -> Any:
     if isinstance(body, dict):
         body.update({name: real(KINDS[name], value) for name, value in body.items() if name in KINDS})
+        body.update({name: real_people(value) for name, value in body.items() if name in ("members", "userIds")})
+        if isinstance(body.get("to"), str):
+            kind, _, given = body["to"].partition(":")
+            body["to"] = f"{kind}:{real(kind + 's', given)}"
     return body
+
+
+def real_people(given: object) -> object:
+    """The same for a list of users."""
+    return [real("users", each) for each in given] if isinstance(given, list) else given

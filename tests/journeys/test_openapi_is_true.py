@@ -44,12 +44,25 @@ async def things(boss: Person, orders_of: Person) -> dict[str, list[str]]:
         )
     ]
     orders = [(await orders_of.buy(sale, fresh())).json()["orderId"] for _ in range(40)]
+    guests = [await log_in(boss.client) for _ in range(2)]
+    rooms = [await room_of(orders_of, guests[0]), await room_of(orders_of, boss), await room_of(guests[0], orders_of)]
     return {
         "products": [sale["productId"]],
         "sales": [each["id"] for each in (sale, *others)],
         "orders": orders,
-        "users": [boss.id, orders_of.id],
+        "rooms": rooms,
+        "users": [boss.id, orders_of.id, *(each.id for each in guests)],
     }
+
+
+async def room_of(owner: Person, guest: Person) -> str:
+    """A room with something said in it."""
+    members = [] if owner.id == guest.id else [guest.id]
+    room = (await owner.post("/v1/rooms", json={"name": "tea", "members": members})).json()["id"]
+    for number in range(30):
+        body = {"type": "text", "id": f"{room}{number}", "to": f"room:{room}", "content": "hello"}
+        assert (await owner.post("/v1/messages", json=body)).status == 201
+    return str(room)
 
 
 def explore(server: Running, person: Person, ids: dict[str, list[str]], *, examples: int) -> None:
@@ -92,6 +105,7 @@ async def test_schemathesis_finds_nothing_whoever_asks(tmp_path: Path, role: str
         # Not only refusals: it got as far as it was meant to.
         reached = {(line["method"], line["route"]) for line in lines if line["status"] < 400}
         assert {("POST", "/v1/sales/{id}/purchases"), ("POST", "/v1/orders/{id}/cancel")} <= reached
+        assert {("POST", "/v1/messages"), ("GET", "/v1/rooms/{id}/messages"), ("PUT", "/v1/rooms/{id}/read")} <= reached
         assert [line for line in lines if line["status"] >= 500 and "wechat" not in line["path"]] == []
         assert server.stop() == 0
         assert "ERROR" not in server.said
