@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from teahouse.accounts import Caller
 from teahouse.messages.assembling import WireLimits
 from tests.messages.gateways import ANN, BEN, Served, eventually, serving
 from tests.messages.raw_websocket import CLOSE, PING, PONG, TEXT, encode
@@ -41,6 +42,35 @@ async def test_the_gateway_looks_at_its_sockets_once_a_second():
         served.accounts.ended.add("s" + "a" * 31)
         assert await client.close_code() == 4401
         sweeping.cancel()
+
+
+async def test_a_socket_that_cannot_be_looked_at_does_not_keep_the_others_from_it(caplog: pytest.LogCaptureFixture):
+    async with serving() as served:
+        ann, ben = await served.enter(), await served.enter("ben")
+
+        def broken(caller: Caller) -> bool:
+            if caller.user_id == ANN:
+                raise ZeroDivisionError
+            return True
+
+        served.accounts.has_ended = broken  # type: ignore[method-assign]
+        sweeping = asyncio.ensure_future(served.gateway._sweeping())
+        await ann.at_end()
+        assert await ben.close_code() == 4401
+        sweeping.cancel()
+    assert "could not be kept" in caplog.text
+
+
+async def test_a_socket_that_cannot_be_written_to_does_not_keep_the_others_from_it(caplog: pytest.LogCaptureFixture):
+    async with serving() as served:
+        ann, ben = await served.enter(), await served.enter("ben")
+        ours = next(each for each in served.gateway.sockets if each.user_id == ANN)
+        ours._out = [b"", None]  # type: ignore[list-item]
+        served.gateway.outbox.add(ours)
+        served.hub.tell_all(b"{}")
+        assert await ben.json() == {}
+        await ann.at_end()
+    assert "could not be written to" in caplog.text
 
 
 async def test_a_silent_client_is_pinged_once_and_given_up_after_two_heartbeats():

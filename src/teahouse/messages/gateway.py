@@ -317,7 +317,11 @@ class Gateway:
             for place, each in enumerate(list(self._connections)):
                 if place % _SWEEP_SLICE == _SWEEP_SLICE - 1:
                     await asyncio.sleep(0)
-                self.look_at(each)
+                try:
+                    self.look_at(each)
+                except Exception:  # noqa: BLE001 - logged; the deadlines of the others must hold
+                    _log.exception("a socket's deadlines could not be kept")
+                    each.abort()
 
     def look_at(self, socket: ClientSocket) -> None:
         """Keeps the socket's deadlines."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
 
 from teahouse.messages.framing import TEXT, frame
+
+_log = logging.getLogger(__name__)
 
 # Written to at a time, so that HTTP has its turn while thousands are.
 _SLICE = 512
@@ -16,6 +19,10 @@ class Flushing(Protocol):
 
     def flush(self) -> None:
         """Writes it."""
+        ...
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
         ...
 
 
@@ -57,4 +64,8 @@ class Outbox:
         else:
             self._payload, self._framed = None, b""
         for each in now:
-            each.flush()
+            try:
+                each.flush()
+            except Exception:  # noqa: BLE001 - logged; the others are written to
+                _log.exception("a socket could not be written to")
+                each.abort()

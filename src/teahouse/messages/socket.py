@@ -107,7 +107,8 @@ class ClientSocket(WebSocket):
     """A client's socket, and a ``Receiver`` of the hub; ``caller`` is None until the upgrade is accepted.
 
     At most 64 operations are under way: beyond that, and before ``begin``, frames are kept and no more is read. What is
-    kept is bounded by the pace, which counts frames as they come. ``heard`` is the tick of the last sign of life.
+    kept came in one read, and within the pace, which counts frames as they come. ``heard`` is the tick of the last sign
+    of life.
     """
 
     __slots__ = (
@@ -324,6 +325,7 @@ class ClientSocket(WebSocket):
             else:
                 for user_id in await self._shared.messaging.presence(self, frame.to):
                     self.send(encode_presence(frame.to, user_id, online=True))
+                await self.drained()
         except Problem as problem:
             self.send(encode_error(problem, frame.id))
         except Exception:  # noqa: BLE001 - logged and answered; the socket goes on
