@@ -1,7 +1,8 @@
-"""Users and rooms for the tests of messages."""
+"""Users and rooms for the tests of messages, and a hub without sockets."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 
 from sqlalchemy import insert
@@ -40,3 +41,28 @@ def said(sender: str, id: str, to: str, content: str = '"hello"', kind: str = "t
     """A draft; ``to`` is a conversation, or somebody."""
     conversation = to if ":" in to else conversation_of(sender, f"user:{to}")
     return Draft(sender, id, conversation, kind, content)
+
+
+class QuietHub:
+    """Remembers what was told to others."""
+
+    def __init__(self):
+        self.told = []
+
+    async def start(self):
+        pass
+
+    async def aclose(self):
+        pass
+
+    def publish(self, message, origin=""):
+        self.told.append(("message", message.conversation, message.seq, origin))
+
+    def joined(self, user_id, conversation):
+        self.told.append(("joined", user_id, conversation))
+
+    def left(self, user_id, conversation):
+        self.told.append(("left", user_id, conversation))
+
+    def tell(self, user_id, frame):
+        self.told.append(("told", user_id, json.loads(frame)))

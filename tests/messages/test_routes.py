@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from teahouse.accounts import Caller
@@ -14,34 +12,9 @@ from teahouse.messages.store_sql import SqlMessageStore
 from teahouse.problems import Unauthorized
 from teahouse.web import App, TestClient
 from tests.clocks import ManualClock
-from tests.messages.people import ANN, BOB, CAT, DAN, NOBODY, NOW, settle
+from tests.messages.people import ANN, BOB, CAT, DAN, NOBODY, NOW, QuietHub, settle
 
 KEPT = '{"a": [1, 2.50,  null], "n":123456789012345678901234567890, "s":"\\u8336 🍵"}'
-
-
-class QuietHub:
-    """Remembers what was told to others."""
-
-    def __init__(self):
-        self.told = []
-
-    async def start(self):
-        pass
-
-    async def aclose(self):
-        pass
-
-    def publish(self, message, origin=""):
-        self.told.append(("message", message.conversation, message.seq, origin))
-
-    def joined(self, user_id, conversation):
-        self.told.append(("joined", user_id, conversation))
-
-    def left(self, user_id, conversation):
-        self.told.append(("left", user_id, conversation))
-
-    def tell(self, user_id, frame):
-        self.told.append(("told", user_id, json.loads(frame)))
 
 
 def caller(request) -> Caller:

@@ -52,7 +52,8 @@ MAX_MESSAGE_BYTES = 64 * 1024
 _MESSAGES = ("messages",)
 _ROOMS = ("rooms",)
 _DATABASE = (DatabaseUnavailable,)
-_SENT = (NotFound, ValidationFailed, IdempotencyMismatch, DatabaseUnavailable, Overloaded, ShuttingDown)
+_WRITTEN = (DatabaseUnavailable, Overloaded, ShuttingDown)
+_SENT = (NotFound, ValidationFailed, IdempotencyMismatch, *_WRITTEN)
 
 
 def install(app: App, service: Messages) -> None:
@@ -85,7 +86,7 @@ def _install_rooms(app: App, service: Messages) -> None:
         found = await service.rooms(caller.user_id, cursor, limit + 1)
         return RoomList([view_room(*each) for each in found[:limit]], _next([room.id for room, _ in found], limit))
 
-    @app.put("/v1/rooms/{id}/read", tags=_ROOMS, problems=(NotFound, *_DATABASE))
+    @app.put("/v1/rooms/{id}/read", tags=_ROOMS, problems=(NotFound, *_WRITTEN))
     async def read_room(caller: Caller, id: Id, body: ReadBody) -> ReadView:  # noqa: A002 - the path's name
         """The caller has read the room up to there."""
         return ReadView(await service.mark_read(caller.user_id, f"room:{id}", body.seq))

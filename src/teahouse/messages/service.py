@@ -15,6 +15,7 @@ from teahouse.messages.model import (
     Kind,
     Membership,
     Message,
+    ReadMark,
     Room,
     RoomRole,
     address_for,
@@ -44,8 +45,8 @@ class _Sending(NamedTuple):
 class Messages:
     """Every message is stored before its sender is told so; then it goes to whoever is there (``Hub``).
 
-    ``max_waiting`` messages wait for the store at most; one more is ``Overloaded``. Somebody who missed more than
-    ``sync_messages`` of a conversation is told so instead of being sent them.
+    ``max_waiting`` messages wait for the store at most, and as many read positions; one more is ``Overloaded``.
+    Somebody who missed more than ``sync_messages`` of a conversation is told so instead of being sent them.
     """
 
     def __init__(
@@ -63,6 +64,9 @@ class Messages:
         self.batcher: Batcher[_Sending, Message] = Batcher(
             self._flush, name="messages", max_batch=_MAX_BATCH, max_waiting=max_waiting
         )
+        self.reads: Batcher[ReadMark, int] = Batcher(
+            self._flush_reads, name="read positions", max_batch=_MAX_BATCH, max_waiting=max_waiting
+        )
         self._store = store
         self._online = online
         self._clock = clock
@@ -76,6 +80,7 @@ class Messages:
     async def aclose(self) -> None:
         """Stores and tells what was accepted; takes no more."""
         await self.batcher.aclose()
+        await self.reads.aclose()
         await self.hub.aclose()
 
     # --- messages ---
@@ -128,12 +133,18 @@ class Messages:
         conversation. Returns the position that holds now.
         """
         conversation = conversation_of(caller_id, to)
-        position = await self._store.mark_read(caller_id, conversation, seq)
+        position = await self.reads.submit(ReadMark(caller_id, conversation, seq))
         self.hub.tell(caller_id, encode_read(to, caller_id, position))
         for other in people_of(conversation) or ():
             if other != caller_id:
                 self.hub.tell(other, encode_read(address_for(other, conversation), caller_id, position))
         return position
+
+    async def _flush_reads(self, marks: list[ReadMark]) -> Sequence[int | Problem]:
+        try:
+            return await self._store.mark_all_read(marks)
+        except Problem as problem:
+            return [type(problem)(problem.detail) for _ in marks]
 
     async def presence(self, receiver: Receiver, to: str) -> list[str]:
         """Who of the conversation's people, but the caller, is there now; the socket is told from now on who comes and
