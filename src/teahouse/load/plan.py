@@ -14,8 +14,8 @@ class LoadFailed(Exception):
 
 
 class Plan(NamedTuple):
-    """``rate`` is messages a second in all. What was sent is awaited until nothing has come for ``patience``, in seconds,
-    as ``seconds`` is.
+    """``rate`` is messages a second in all, times are in seconds. What was sent is awaited until nothing has come for
+    ``patience``.
     """
 
     connections: int = 1000

@@ -12,16 +12,23 @@ from teahouse.load.process import Usage
 from teahouse.load.tally import Tally
 
 
+class Usages(NamedTuple):
+    """The server's: at the start, with everybody logged in, with all sockets, in the end."""
+
+    start: Usage
+    before: Usage
+    connected: Usage
+    after: Usage
+
+
 class Measured(NamedTuple):
-    """What is not in the tally; ``late`` and ``seconds`` in seconds. Usages are None where no process was named."""
+    """What is not in the tally; ``late`` and ``seconds`` in seconds. No usages where no process was named."""
 
     held: int
     seconds: float
     late: float
     own_cpu_seconds: float
-    before: Usage | None
-    connected: Usage | None
-    after: Usage | None
+    usages: Usages | None
 
 
 class Delays(msgspec.Struct, frozen=True):
@@ -34,8 +41,14 @@ class Delays(msgspec.Struct, frozen=True):
 
 
 class ServerCost(msgspec.Struct, frozen=True, rename="camel"):
-    """The server's processes. Memory is resident, in bytes: before the sockets, with all of them, and in the end."""
+    """The server's processes. Memory is resident, in bytes: at the start, with everybody logged in, with all sockets,
+    and in the end.
 
+    ``bytes_per_connection`` is what the sockets added. It flatters a server that has just been busy with the logins,
+    for memory that these freed is used again; (connected - start) / connections is the most it can be.
+    """
+
+    memory_at_start: int
     memory_before: int
     memory_connected: int
     memory_after: int
@@ -115,11 +128,12 @@ def _delays(histogram: Histogram) -> Delays:
 
 
 def _cost(plan: Plan, tally: Tally, measured: Measured) -> ServerCost | None:
-    before, connected, after = measured.before, measured.connected, measured.after
-    if before is None or connected is None or after is None:
+    if measured.usages is None:
         return None
+    start, before, connected, after = measured.usages
     cpu = after.cpu_seconds - connected.cpu_seconds
     return ServerCost(
+        memory_at_start=start.resident,
         memory_before=before.resident,
         memory_connected=connected.resident,
         memory_after=after.resident,

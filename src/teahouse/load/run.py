@@ -11,7 +11,7 @@ from teahouse.load.people import gather, registry
 from teahouse.load.plan import Plan
 from teahouse.load.process import Usage, usage_of
 from teahouse.load.progress import Progress
-from teahouse.load.report import Measured, Report, report_on
+from teahouse.load.report import Measured, Report, Usages, report_on
 from teahouse.load.socket import Socket
 from teahouse.load.tally import Tally
 from teahouse.load.wire import read_address
@@ -30,19 +30,21 @@ async def play(plan: Plan, *, url: str, realtime_url: str, pid: int | None, prog
     address = read_address(realtime_url)
     allow_descriptors(plan.connections)
     tally = Tally()
+    usages = [_usage(pid)]
     async with registry(url) as found:
         members = await gather(plan, found, progress)
     crowd = Crowd(address, tally)
-    before = _usage(pid)
+    usages.append(_usage(pid))
     try:
         await crowd.connect(members, progress)
-        connected = _usage(pid)
+        usages.append(_usage(pid))
         talk = await _talk(plan, crowd, tally, progress)
-        after = _usage(pid)
+        usages.append(_usage(pid))
         held = crowd.held
     finally:
         await crowd.leave()
-    measured = Measured(held, talk.seconds, talk.latest, talk.own_cpu_seconds, before, connected, after)
+    seen = [each for each in usages if each is not None]
+    measured = Measured(held, talk.seconds, talk.latest, talk.own_cpu_seconds, Usages(*seen) if seen else None)
     return report_on(plan, tally, measured)
 
 

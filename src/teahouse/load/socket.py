@@ -119,7 +119,8 @@ class Socket(asyncio.Protocol):
         """See asyncio.Protocol."""
         self._transport = None
         if self.welcomed is not None:
-            self._refuse(f"the connection ended before the welcome ({error or f'close code {self._code}'})")
+            reason = error or f"close code {self._code}"
+            self._refuse(f"the connection ended before the welcome ({reason})", code=self._code)
         else:
             self._ended(self, self._code)
 
@@ -158,7 +159,7 @@ class Socket(asyncio.Protocol):
             self._give_up("the answer is not HTTP")
         elif status != b"101":
             self._give_up(f"the upgrade was answered with {status.decode()}", status=int(status))
-        elif self._accept not in data[:end]:
+        elif all(line.partition(b":")[2].strip() != self._accept for line in data[:end].split(b"\r\n")):
             self._give_up("the server did not prove that it speaks WebSocket")
         else:
             self._accept = b""
@@ -171,9 +172,9 @@ class Socket(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _refuse(self, reason: str, *, status: int = 0) -> None:
+    def _refuse(self, reason: str, *, status: int = 0, code: int = 0) -> None:
         if self.welcomed is not None and not self.welcomed.done():
-            self.welcomed.set_exception(Refused(reason, status=status, code=0 if status else self._code))
+            self.welcomed.set_exception(Refused(reason, status=status, code=code))
 
     # --- frames -------------------------------------------------------------------------------------------------------
 

@@ -86,9 +86,13 @@ def _delays(report: Report) -> Table:
 
 def _cost(cost: ServerCost) -> Table:
     table = _table()
-    megabytes = [f"{each / 2**20:,.1f}" for each in (cost.memory_before, cost.memory_connected, cost.memory_after)]
-    table.add_row("memory a connection", _count(cost.bytes_per_connection), "bytes, resident")
-    table.add_row("memory in all", f"[bold]{megabytes[1]}[/]", f"MiB; {megabytes[0]} before, {megabytes[2]} in the end")
+    start, before, connected, after = (
+        f"{each / 2**20:,.1f}"
+        for each in (cost.memory_at_start, cost.memory_before, cost.memory_connected, cost.memory_after)
+    )
+    table.add_row("memory a connection", _count(cost.bytes_per_connection), "bytes, resident, after connecting")
+    told = f"MiB; {start} at the start, {before} after the logins, {after} in the end"
+    table.add_row("memory in all", f"[bold]{connected}[/]", told)
     table.add_row("processor", f"[bold]{cost.cpu_seconds:,.2f}[/]", "seconds, all processes")
     if cost.cpu_seconds_per_thousand_delivered is not None:
         table.add_row("for 1,000 delivered", f"[bold]{cost.cpu_seconds_per_thousand_delivered * 1000:,.2f}[/]", "ms")

@@ -1,0 +1,109 @@
+"""``teahouse load messages`` as a process, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.load.gateways import pretending
+from tests.processes import COMMAND, Served, served
+
+DEADLINE_SECONDS = 60
+
+
+def load(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [COMMAND, "load", "messages", "--patience", "1", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+
+
+def places(server: Served) -> list[str]:
+    realtime = re.search(r"ws://[^/\s]+", server.said)
+    assert realtime is not None
+    return ["--url", server.url, "--realtime-url", realtime[0]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    directory: Path = tmp_path_factory.mktemp("load")
+    limits = {"TEAHOUSE_MESSAGES__FRAMES_PER_SECOND": "20", "TEAHOUSE_MESSAGES__FRAMES_BURST": "60"}
+    words = ["--data-dir", str(directory / "data")]
+    with served(*words, cwd=directory, TEAHOUSE_ACCESS_LOG="off", **limits) as running:
+        yield running
+        assert running.stop() == 0
+        assert "Traceback" not in running.said
+
+
+def test_a_real_server_delivers_everything_and_its_cost_is_told(server: Served):
+    pid = str(server.process.pid)
+    done = load(*places(server), "--connections", "23", "--room-size", "4", "--rate", "100", "--seconds", "1",
+                "--pid", pid, "--json")  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["complete"] is True
+    assert (report["held"], report["rooms"], report["sent"], report["acknowledged"]) == (23, 6, 100, 100)
+    assert report["delivered"] == report["expected"] > 250
+    assert report["server"]["cpuSeconds"] > 0
+    assert report["server"]["memoryConnected"] > 10 << 20
+
+
+def test_a_person_reads_a_table(server: Served):
+    done = load(*places(server), "--connections", "4", "--room-size", "9", "--rate", "20", "--seconds", "0.5")
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("People log in", "Sockets connect", "held to the end", "of 30: 100 %", "each receiver", "p99 ms"):
+        assert words in done.stdout
+    assert done.stdout.rstrip().endswith("Everybody heard everything, once and in order.")
+
+
+def test_more_than_a_socket_may_send_is_a_failure_that_names_the_setting(server: Served):
+    done = load(*places(server), "--connections", "2", "--rate", "400", "--seconds", "0.6")
+    assert done.returncode == 1
+    assert "refused: too-many-frames" in done.stdout
+    assert "messages.frames_per_second" in done.stdout
+
+
+async def test_a_message_that_is_lost_is_exit_status_1():
+    async with pretending("loses a message") as fake:
+        words = ["--url", fake.url, "--realtime-url", fake.realtime_url, "--connections", "6", "--seconds", "0.1"]
+        done = await asyncio.to_thread(load, *words, "--rate", "100")
+    assert done.returncode == 1, done.stderr
+    assert "Not everything was delivered: 1 deliveries are missing." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--url", "localhost"], "--url: localhost is not an address such as http://127.0.0.1:8000"),
+        (["--url", "http://127.0.0.1:1"], "There is no Teahouse at http://127.0.0.1:1: "),
+        (["--realtime-url", "http://127.0.0.1:1"], "is not an address such as ws://127.0.0.1:8001"),
+        (["--connections", "1"], "--connections"),
+        (["--rate", "0"], "--rate"),
+    ],
+)
+def test_a_slip_of_the_keyboard_is_told(words: list[str], expected: str):
+    done = load(*words)
+    assert done.returncode == 2
+    assert expected in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_load_in_order(server: Served, number: signal.Signals, status: int):
+    command = [COMMAND, "load", "messages", *places(server), "--connections", "6", "--rate", "10", "--seconds", "600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            while "Sockets connect" not in (line := process.stdout.readline()):
+                assert line, "the load ended too soon"
+            process.send_signal(number)
+            assert process.wait(DEADLINE_SECONDS) == status
+            assert process.stderr is not None
+            assert process.stderr.read() == "teahouse: stopped\n"
+        finally:
+            process.kill()
