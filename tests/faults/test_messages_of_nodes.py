@@ -20,6 +20,7 @@ from tests.redis_servers import RedisServer, redis_server
 _PEOPLE, _ROOMS = 20, 5
 _EVERY_SECONDS = 0.1
 _KILLS = 14 if os.environ.get("CI") == "true" else 6
+_BREAKS = 4
 _UNHURRIED = {
     # What could not be sent while there was no node is sent at once.
     "TEAHOUSE_MESSAGES__FRAMES_PER_SECOND": "10000",
@@ -68,6 +69,7 @@ async def test_every_acknowledged_message_reaches_every_member_once_in_sequence_
             if number == _KILLS // 2:
                 await redis_dies(shop.redis, crowd)
             await a_node_dies(shop, crowd, chance, both=number == _KILLS - 2)
+            await the_bus_loses_something(shop.redis, crowd)
         await crowd.says(200)
         await everybody_hears_the_last_of_it(crowd)
         await in_the_end(shop, crowd)
@@ -93,6 +95,14 @@ async def redis_dies(redis: RedisServer, crowd: Crowd) -> None:
     await crowd.says(100)
     await asyncio.to_thread(redis.start)
     await crowd.says(100)
+
+
+async def the_bus_loses_something(redis: RedisServer, crowd: Crowd) -> None:
+    """The nodes' subscriptions break while everybody goes on publishing."""
+    broken = 0
+    while broken < _BREAKS:
+        broken += await asyncio.to_thread(redis.cli, "CLIENT", "KILL", "TYPE", "pubsub")
+        await crowd.says(10)
 
 
 async def everybody_hears_the_last_of_it(crowd: Crowd) -> None:
