@@ -152,6 +152,19 @@ async def test_what_is_stored_while_somebody_enters_is_neither_missed_nor_told_t
     assert listener.seqs(direct(1, 3)) == [2]
 
 
+async def test_the_base_of_a_room_is_read_when_its_topic_is_subscribed_already(hub: Hub, store, bus, monkeypatch):
+    read = store.last_seqs
+    subscribed: list[bool] = []
+
+    async def last_seqs(conversations):
+        subscribed.append(set(conversations) <= bus.topics)
+        return await read(conversations)
+
+    monkeypatch.setattr(store, "last_seqs", last_seqs)
+    await entered(hub, 1)
+    assert subscribed == [True]
+
+
 async def test_ten_thousand_who_come_back_at_once_share_statements_and_subscriptions(hub: Hub, store, bus):
     people = range(10, 10_010)
     for number in people:

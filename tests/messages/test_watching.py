@@ -78,6 +78,24 @@ async def test_who_leaves_watches_no_more(hub: Hub, bus):
     assert not bus.topics
 
 
+async def test_who_has_left_already_does_not_begin_to_watch(hub: Hub, bus):
+    watcher = await entered(hub, 1)
+    hub.leave(watcher)
+    await hub.watch(watcher, ROOM)
+    assert not bus.topics
+
+
+async def test_who_is_not_in_the_room_any_more_does_not_hear_who_comes(hub: Hub, store, bus):
+    watcher = await entered(hub, 1)
+    await hub.watch(watcher, ROOM)
+    store.leave(person(1), ROOM)
+    hub.left(person(1), ROOM)
+    await entered(hub, 2)
+    await eventually(lambda: len(bus.under_way) >= 2)
+    bus.carry_all()
+    assert watcher.frames == []
+
+
 async def test_coming_is_told_in_a_hundred_conversations_at_most(hub: Hub, store, bus):
     watcher = await entered(hub, 1)
     rooms = [room(number) for number in range(10, 10 + MOST_TOLD + 5)]

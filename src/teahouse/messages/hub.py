@@ -155,7 +155,8 @@ class Hub:
 
         Raises ``RedisUnavailable``; it watches then as soon as Redis is back.
         """
-        await self._watching.watch(receiver, conversation)
+        if receiver.id in self._receivers:
+            await self._watching.watch(receiver, conversation)
 
     # --- telling all nodes ---
 
@@ -215,7 +216,7 @@ class Hub:
 
     def _hear(self, topic: str, told: bus_texts.BusText) -> None:
         if isinstance(told, bus_texts.PresenceChanged):
-            self._watching.deliver(topic, told)
+            self._watching.deliver(topic, told, self._following.reaches)
             return
         person = self._following.people.get(topic.partition(":")[2])
         if person is None:

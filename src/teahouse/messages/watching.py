@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from teahouse.messages.bus import Bus
@@ -83,10 +83,11 @@ class Watching:
                 del self._watchers[conversation]
                 self._bus.unsubscribe((presence_topic(conversation),))
 
-    def deliver(self, topic: str, changed: PresenceChanged) -> None:
-        """To everybody here who watches, but the person themselves."""
-        for receiver in tuple(self._watchers.get(topic.partition(":")[2], ())):
-            if receiver.user_id != changed.user_id:
+    def deliver(self, topic: str, changed: PresenceChanged, reaches: Callable[[Receiver, str], bool]) -> None:
+        """To everybody here who watches and is still in the conversation, but the person themselves."""
+        conversation = topic.partition(":")[2]
+        for receiver in tuple(self._watchers.get(conversation, ())):
+            if receiver.user_id != changed.user_id and reaches(receiver, conversation):
                 receiver.send(changed.frame)
 
     # --- telling ---
