@@ -33,6 +33,14 @@ async def test_a_room_is_owned_by_its_creator_and_the_others_are_members(store):
     assert await store.members(f"room:{room_id(2)}") == {}
 
 
+async def test_what_many_people_are_in_many_rooms_is_read_at_once(store):
+    rooms = [await opened(store, number) for number in (1, 2)]
+    places = [(user, room) for user in (ANN, BOB, CAT, ANN) for room in (*rooms, "room:strange")]
+    owners = {(ANN, room): "owner" for room in rooms}
+    assert await store.roles(places) == owners | {(BOB, room): "member" for room in rooms}
+    assert await store.roles([]) == {}
+
+
 async def test_a_room_with_somebody_who_does_not_exist_is_not_made(store):
     with pytest.raises(NotFound, match=NOBODY):
         await opened(store, members=[BOB, NOBODY])

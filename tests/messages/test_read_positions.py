@@ -73,3 +73,12 @@ async def test_a_service_that_stops_takes_no_more_positions(service, database):
     await service.aclose()
     with pytest.raises(ShuttingDown):
         await service.mark_read(BOB, room, 1)
+
+
+async def test_everybody_who_comes_back_at_once_is_let_in_by_a_few_queries(service, database):
+    room = await opened(SqlMessageStore(database), members=READERS)
+    asked = [service.history(each, room, None, 10) for each in (*READERS, CAT)]
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert told[:-1] == [[]] * 100
+    assert isinstance(told[-1], NotFound)
+    assert service.roles.sizes.flushes <= 2

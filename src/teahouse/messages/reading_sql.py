@@ -1,18 +1,23 @@
-"""Up to where people have read: many of them in one transaction."""
+"""What people are in conversations, and up to where they have read: many of them at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection
 
-from teahouse.messages.model import ReadMark
+from teahouse.messages.model import ReadMark, RoomRole
 from teahouse.messages.rows_sql import over_rows, run
 from teahouse.messages.tables_sql import CONVERSATION_LENGTH
 from teahouse.problems import NotFound
 
 _MARK = [("conversation", f"VARCHAR({CONVERSATION_LENGTH})"), ("user_id", "VARCHAR(32)"), ("seq", "BIGINT")]
 
+_roles = over_rows(
+    _MARK[:2],
+    "SELECT kept.conversation, kept.user_id, kept.role FROM {new} {join} memberships AS kept "
+    "ON kept.conversation = new.conversation AND kept.user_id = new.user_id",
+)
 _positions = over_rows(
     _MARK[:2],
     "SELECT kept.conversation, kept.user_id, kept.read_seq, conversations.seq FROM {new} {join} memberships AS kept "
@@ -27,6 +32,12 @@ _advance = over_rows(
     mysql="UPDATE {new} {join} memberships AS kept ON kept.conversation = new.conversation "
     "AND kept.user_id = new.user_id SET kept.read_seq = new.seq WHERE kept.read_seq < new.seq",
 )
+
+
+def read_roles(connection: Connection, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], RoomRole]:
+    """See ``MessageStore.roles``."""
+    rows = run(connection, _roles, sorted((conversation, user_id) for user_id, conversation in set(places)))
+    return {(row.user_id, row.conversation): row.role for row in rows}
 
 
 def mark_all_read(connection: Connection, marks: Sequence[ReadMark]) -> list[int | NotFound]:

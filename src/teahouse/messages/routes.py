@@ -52,8 +52,8 @@ MAX_MESSAGE_BYTES = 64 * 1024
 _MESSAGES = ("messages",)
 _ROOMS = ("rooms",)
 _DATABASE = (DatabaseUnavailable,)
-_WRITTEN = (DatabaseUnavailable, Overloaded, ShuttingDown)
-_SENT = (NotFound, ValidationFailed, IdempotencyMismatch, *_WRITTEN)
+_GATHERED = (DatabaseUnavailable, Overloaded, ShuttingDown)
+_SENT = (NotFound, ValidationFailed, IdempotencyMismatch, *_GATHERED)
 
 
 def install(app: App, service: Messages) -> None:
@@ -73,7 +73,7 @@ def _install_document(app: App) -> None:
 
 
 def _install_rooms(app: App, service: Messages) -> None:
-    @app.post("/v1/rooms", status=201, tags=_ROOMS, problems=(NotFound, *_DATABASE))
+    @app.post("/v1/rooms", status=201, tags=_ROOMS, problems=(NotFound, *_GATHERED))
     async def create_room(caller: Caller, body: RoomBody) -> RoomView:
         """A new room, which the caller owns."""
         room = await service.create_room(caller.user_id, body.name.strip(), body.members)
@@ -86,14 +86,14 @@ def _install_rooms(app: App, service: Messages) -> None:
         found = await service.rooms(caller.user_id, cursor, limit + 1)
         return RoomList([view_room(*each) for each in found[:limit]], _next([room.id for room, _ in found], limit))
 
-    @app.put("/v1/rooms/{id}/read", tags=_ROOMS, problems=(NotFound, *_WRITTEN))
+    @app.put("/v1/rooms/{id}/read", tags=_ROOMS, problems=(NotFound, *_GATHERED))
     async def read_room(caller: Caller, id: Id, body: ReadBody) -> ReadView:  # noqa: A002 - the path's name
         """The caller has read the room up to there."""
         return ReadView(await service.mark_read(caller.user_id, f"room:{id}", body.seq))
 
 
 def _install_members(app: App, service: Messages) -> None:
-    @app.get("/v1/rooms/{id}/members", tags=_ROOMS, problems=(NotFound, *_DATABASE))
+    @app.get("/v1/rooms/{id}/members", tags=_ROOMS, problems=(NotFound, *_GATHERED))
     async def list_members(
         caller: Caller,
         id: Id,  # noqa: A002 - the path's name
@@ -105,12 +105,12 @@ def _install_members(app: App, service: Messages) -> None:
         found = sorted(each for each in roles if cursor is None or each > cursor)
         return MemberList([MemberView(each, roles[each]) for each in found[:limit]], _next(found, limit))
 
-    @app.post("/v1/rooms/{id}/members", tags=_ROOMS, problems=(NotFound, Forbidden, *_DATABASE))
+    @app.post("/v1/rooms/{id}/members", tags=_ROOMS, problems=(NotFound, Forbidden, *_GATHERED))
     async def add_members(caller: Caller, id: Id, body: MembersBody) -> AddedView:  # noqa: A002 - the path's name
         """Brings people into the room, which its owner may."""
         return AddedView(sorted(await service.add_members(caller.user_id, id, body.user_ids)))
 
-    @app.delete("/v1/rooms/{id}/members/{user_id}", status=204, tags=_ROOMS, problems=(NotFound, Forbidden, *_DATABASE))
+    @app.delete("/v1/rooms/{id}/members/{user_id}", status=204, tags=_ROOMS, problems=(NotFound, Forbidden, *_GATHERED))
     async def remove_member(caller: Caller, id: Id, user_id: Id) -> None:  # noqa: A002 - the path's name
         """The owner removes somebody, or a member leaves."""
         await service.remove_member(caller.user_id, id, user_id)
@@ -121,7 +121,7 @@ def _install_history(app: App, service: Messages) -> None:
         found = await service.history(caller.user_id, to, before, limit + 1)
         return MessageList(_views(found[:limit]), _next([str(each.seq) for each in found], limit))
 
-    @app.get("/v1/rooms/{id}/messages", tags=_MESSAGES, problems=(NotFound, *_DATABASE))
+    @app.get("/v1/rooms/{id}/messages", tags=_MESSAGES, problems=(NotFound, *_GATHERED))
     async def room_history(
         caller: Caller,
         id: Id,  # noqa: A002 - the path's name
@@ -131,7 +131,7 @@ def _install_history(app: App, service: Messages) -> None:
         """What was said in the room, newest first."""
         return await page(caller, f"room:{id}", before, limit)
 
-    @app.get("/v1/users/{id}/messages", tags=_MESSAGES, problems=(NotFound, ValidationFailed, *_DATABASE))
+    @app.get("/v1/users/{id}/messages", tags=_MESSAGES, problems=(NotFound, ValidationFailed, *_GATHERED))
     async def direct_history(
         caller: Caller,
         id: Id,  # noqa: A002 - the path's name

@@ -67,6 +67,10 @@ class Messages:
         self.reads: Batcher[ReadMark, int] = Batcher(
             self._flush_reads, name="read positions", max_batch=_MAX_BATCH, max_waiting=max_waiting
         )
+        # Thousands of sockets that come back at once ask this for each of their rooms.
+        self.roles: Batcher[tuple[str, str], RoomRole | None] = Batcher(
+            self._flush_roles, name="roles", max_batch=_MAX_BATCH, max_waiting=max_waiting
+        )
         self._store = store
         self._online = online
         self._clock = clock
@@ -81,6 +85,7 @@ class Messages:
         """Stores and tells what was accepted; takes no more."""
         await self.batcher.aclose()
         await self.reads.aclose()
+        await self.roles.aclose()
         await self.hub.aclose()
 
     # --- messages ---
@@ -208,7 +213,14 @@ class Messages:
         """What the user is in the conversation; two people are always in theirs. Raises ``NotFound``."""
         if people_of(conversation) is not None:
             return "member"
-        role = await self._store.role(user_id, conversation)
+        role = await self.roles.submit((user_id, conversation))
         if role is None:
             raise NotFound(_NO_ROOM)
         return role
+
+    async def _flush_roles(self, places: list[tuple[str, str]]) -> Sequence[RoomRole | Problem | None]:
+        try:
+            found = await self._store.roles(places)
+        except Problem as problem:
+            return [type(problem)(problem.detail) for _ in places]
+        return [found.get(place) for place in places]

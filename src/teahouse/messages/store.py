@@ -49,6 +49,10 @@ class MessageStore(Protocol):
         """What the user is in the conversation; None where they are not in it."""
         ...
 
+    async def roles(self, places: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], RoomRole]:
+        """The same for many, by user and conversation; who is not in it is left out."""
+        ...
+
     async def mark_read(self, user_id: str, conversation: str, seq: int) -> int:
         """They have read up to ``seq``; a lower one than before changes nothing. Returns the position that holds, at
         most the last ``seq``. Raises ``NotFound`` where they are not in it.

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from teahouse.engines.sql import Database
 from teahouse.messages.appending_sql import append_all
 from teahouse.messages.model import Draft, Membership, Message, ReadMark, Room, RoomRole
-from teahouse.messages.reading_sql import mark_all_read
+from teahouse.messages.reading_sql import mark_all_read, read_roles
 from teahouse.messages.rooms_sql import add_members, add_room, remove_member, rooms_named
 from teahouse.messages.tables_sql import (
     conversation_of_room,
@@ -103,12 +103,12 @@ class SqlMessageStore:
 
     async def role(self, user_id: str, conversation: str) -> RoomRole | None:
         """See ``MessageStore``."""
-        query = select(memberships.c.role).where(
-            memberships.c.conversation == conversation, memberships.c.user_id == user_id
-        )
+        return (await self.roles([(user_id, conversation)])).get((user_id, conversation))
+
+    async def roles(self, places: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], RoomRole]:
+        """See ``MessageStore``."""
         async with self._database.reading() as connection:
-            role: RoomRole | None = await connection.scalar(query)
-        return role
+            return await connection.run_sync(read_roles, places)
 
     async def mark_read(self, user_id: str, conversation: str, seq: int) -> int:
         """See ``MessageStore``."""
