@@ -106,6 +106,16 @@ async def test_many_subscribe_at_once_and_each_hears_what_comes_after(bus):
     assert {topic for topic, _ in bus.heard} == {f"room:{number}" for number in range(1_500)}
 
 
+async def test_whoever_publishes_much_can_wait_until_it_has_left(bus):
+    await bus.subscribe(["room:1"])
+    for _ in range(50):
+        for _ in range(1_000):
+            bus.publish("room:1", b"x" * 100)
+        await bus.sent()
+    await eventually(lambda: len(bus.heard) == 50_000)
+    assert bus.losses == 0
+
+
 async def test_closing_sends_what_was_published(bus):
     await bus.subscribe(["room:1"])
     bus.publish("room:1", b"1")

@@ -80,6 +80,9 @@ class Wilful:
             if topic in other.topics:
                 other.under_way.append((topic, text))
 
+    async def sent(self) -> None:
+        pass
+
     async def start(self) -> None:
         pass
 

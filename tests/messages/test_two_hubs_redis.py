@@ -85,6 +85,20 @@ async def test_who_was_on_a_node_that_died_is_told_as_gone(redis_shared):
         assert redis_shared.cli("ZCARD", "{teahouse:presence}") == 1
 
 
+async def test_thousands_who_come_back_at_once_leave_room_for_messages(redis_shared):
+    store, people = MemoryStore(), range(1, 2_001)
+    for number in people:
+        for each in range(20):
+            store.join(person(number), room(each))
+    async with node(redis_shared.url, store) as one:
+        listeners = await asyncio.gather(*(entered(one, number, "a") for number in people))
+        one.publish(store.say(person(1), ROOMS[1]))
+        await eventually(lambda: all(listener.seqs(ROOMS[1]) == [1] for listener in listeners))
+        await eventually(lambda: not one._watching._changes)
+        assert one._bus._publishing.lost == 0
+        assert one.filled == 0
+
+
 async def test_redis_killed_and_restarted_under_twenty_publishers_costs_no_receiver_a_message(redis_alone):
     store = MemoryStore()
     for number in PUBLISHERS:

@@ -47,6 +47,10 @@ class Bus(Protocol):
         """Leaves soon, together with what is published in the same moment; may be lost."""
         ...
 
+    async def sent(self) -> None:
+        """Returns when what was published has left, however long that takes. Whoever publishes much waits for it."""
+        ...
+
     async def start(self) -> None:
         """Receives when this returns. Raises ``RedisUnavailable``."""
         ...

@@ -41,6 +41,10 @@ class MemoryBus:
                 asyncio.get_running_loop().call_soon(self._carry)
             self._published.append((topic, text))
 
+    async def sent(self) -> None:
+        """See ``Bus``."""
+        await asyncio.sleep(0)
+
     async def start(self) -> None:
         """See ``Bus``."""
 

@@ -38,8 +38,9 @@ class Publishing:
         self._owing = False
         self._reason = ""
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        # Set while nothing waits.
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     @property
     def waiting(self) -> int:
@@ -54,14 +55,14 @@ class Publishing:
         else:
             self._waiting.append((self._prefix + topic.encode(), text))
             self._bytes += len(text)
-        self._idle.clear()
+        self.idle.clear()
         self._wake.set()
 
     async def aclose(self) -> None:
         """What was added has left, where Redis is there."""
         try:
             async with asyncio.timeout(self._redis.timeout_seconds):
-                await self._idle.wait()
+                await self.idle.wait()
         except TimeoutError:
             _log.warning("%d texts for the other nodes could not be sent any more", len(self._waiting))
 
@@ -71,7 +72,7 @@ class Publishing:
             await self._wake.wait()
             self._wake.clear()
             await self._send_all()
-            self._idle.set()
+            self.idle.set()
 
     async def _send_all(self) -> None:
         pause = _FIRST_PAUSE

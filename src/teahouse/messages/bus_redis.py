@@ -99,6 +99,10 @@ class RedisBus:
         """See ``Bus``."""
         self._publishing.add(topic, text)
 
+    async def sent(self) -> None:
+        """See ``Bus``."""
+        await self._publishing.idle.wait()
+
     # --- life ---
 
     async def start(self) -> None:

@@ -24,6 +24,7 @@ MOST_WATCHED = 100
 _MOST_WAITING = 50_000
 # So many are asked about at once; a Redis answers them as one pipeline.
 _TOGETHER = 200
+_TEXTS_TOGETHER = 200
 
 _log = logging.getLogger(__name__)
 
@@ -107,9 +108,7 @@ class Watching:
                 changes = [self._changes.popleft() for _ in range(min(_TOGETHER, len(self._changes)))]
                 # In order for each person: the last one holds.
                 results = await asyncio.gather(*map(self._note, changes), return_exceptions=True)
-                for change, told in zip(changes, results, strict=True):
-                    if told is True:
-                        self._publish(change)
+                await self._publish([change for change, told in zip(changes, results, strict=True) if told is True])
                 if any(isinstance(told, Exception) for told in results):
                     await pause.wait()
                 else:
@@ -127,12 +126,19 @@ class Watching:
             _log.warning("it cannot be told now who is there: %s", problem.detail)
             raise
 
-    def _publish(self, change: _Change) -> None:
-        for conversation in change.conversations:
-            # Of a direct conversation only the other one watches, who calls it by the name of this one.
-            to = conversation if conversation.startswith("room:") else f"user:{change.user_id}"
-            frame = encode_presence(to, change.user_id, change.online)
-            self._bus.publish(presence_topic(conversation), encode(PresenceChanged(change.user_id, frame)))
+    async def _publish(self, changes: Sequence[_Change]) -> None:
+        texts = 0
+        for change in changes:
+            for conversation in change.conversations:
+                # Of a direct conversation only the other one watches, who calls it by the name of this one.
+                to = conversation if conversation.startswith("room:") else f"user:{change.user_id}"
+                frame = encode_presence(to, change.user_id, change.online)
+                self._bus.publish(presence_topic(conversation), encode(PresenceChanged(change.user_id, frame)))
+            texts += len(change.conversations)
+            if texts >= _TEXTS_TOGETHER:
+                # Messages must find room beside them.
+                texts = 0
+                await self._bus.sent()
 
     # --- those whose node died ---
 
@@ -145,9 +151,13 @@ class Watching:
         try:
             while self._left_behind:
                 gone = [self._left_behind.popleft() for _ in range(min(_TOGETHER, len(self._left_behind)))]
-                for user_id, rows in (await self._store.memberships(gone)).items():
-                    told = [row.conversation for row in rows[:MOST_TOLD]]
-                    self._publish(_Change(user_id, online=False, conversations=told))
+                found = await self._store.memberships(gone)
+                await self._publish(
+                    [
+                        _Change(user_id, online=False, conversations=[row.conversation for row in rows[:MOST_TOLD]])
+                        for user_id, rows in found.items()
+                    ]
+                )
         except Problem as problem:
             _log.warning("it cannot be told who has gone with another node: %s", problem.detail)
             self._left_behind.clear()
