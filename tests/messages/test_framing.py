@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -198,6 +199,27 @@ def test_a_length_is_written_in_as_few_bytes_as_it_takes(wide: tuple[int, int, i
     head = bytes((0x80 | TEXT, 0x80 | marker)) + length.to_bytes(count, "big") + b"mask"
     ear = hear(head, [])
     assert frames_in(bytes(ear.wire.written)) == [(CLOSE, close_payload(1002, "wrong length"))]
+
+
+def test_a_message_that_comes_byte_by_byte_takes_the_memory_of_its_bytes():
+    stream = encode(TEXT, "茶".encode() * 1000)
+    ear = hear(stream[:-1], list(range(len(stream))))
+    assert ear._message is not None
+    assert sys.getsizeof(ear._message.data) < 2 * len(stream)
+
+
+def test_whoever_floods_a_socket_that_was_closed_is_not_listened_to():
+    async def flood() -> Ear:
+        ear = Ear(WireLimits())
+        ear.close(4429, "too fast")
+        ear.data_received(encode(PING) * 200)
+        assert not ear.wire.is_ended
+        ear.data_received(encode(PING) * 100)
+        return ear
+
+    ear = asyncio.run(flood())
+    assert ear.wire.is_ended
+    assert frames_in(bytes(ear.wire.written)) == [(CLOSE, close_payload(4429, "too fast"))]
 
 
 @given(st.text(max_size=200))

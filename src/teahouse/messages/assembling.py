@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from teahouse.messages.framing import MESSAGE_TOO_BIG, Broken, Header, unmask
 
@@ -17,7 +17,7 @@ class WireLimits(NamedTuple):
     """
 
     message_bytes: int = 64 * 1024
-    fragments: int = 1024
+    fragments: int = 128
     unsent_bytes: int = 1024 * 1024
     early_frames: int = 1024
     close_seconds: float = 5.0
@@ -28,11 +28,11 @@ class WireLimits(NamedTuple):
 class Assembly:
     """A message of which a part is here. Text is checked as it comes, so that what is wrong is known at once."""
 
-    __slots__ = ("decoder", "fin", "fragments", "left", "mask", "parts", "size")
+    __slots__ = ("data", "decoder", "fin", "fragments", "left", "mask", "size")
 
     def __init__(self, *, text: bool) -> None:
         self.decoder = _new_decoder() if text else None
-        self.parts: list[Any] = []
+        self.data = bytearray()
         self.size = self.fragments = 0
         # Of the fragment that comes now: how many bytes are missing, the mask as of the next one, whether it ends it.
         self.left = 0
@@ -52,14 +52,15 @@ class Assembly:
         """Takes what has come of the fragment; true when the message is whole. Raises ``UnicodeDecodeError``."""
         self.left -= len(piece)
         whole = self.fin and not self.left
-        payload: Any = unmask(self.mask, piece)
+        payload = unmask(self.mask, piece)
         turn = len(piece) % 4
         self.mask = self.mask[turn:] + self.mask[:turn]
         if self.decoder is not None:
-            payload = self.decoder.decode(payload, final=whole)
-        self.parts.append(payload)
+            # Only checked: characters that come one by one would take many times the memory of their bytes.
+            self.decoder.decode(payload, final=whole)
+        self.data += payload
         return whole
 
     def whole(self) -> str | bytes:
         """The message."""
-        return b"".join(self.parts) if self.decoder is None else "".join(self.parts)
+        return bytes(self.data) if self.decoder is None else self.data.decode()

@@ -32,6 +32,8 @@ from teahouse.messages.framing import (
 from teahouse.messages.outbox import Outbox
 
 _PING_FRAME = frame(PING, b"")
+# Frames that come after a close was sent, before its answer.
+_MOST_IGNORED = 256
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -46,6 +48,7 @@ class WebSocket(asyncio.Protocol):
         "_corked",
         "_deaf",
         "_drained",
+        "_ignored",
         "_limits",
         "_message",
         "_out",
@@ -66,6 +69,7 @@ class WebSocket(asyncio.Protocol):
         self._corked = corked
         # Nothing that comes is looked at any more.
         self._deaf = False
+        self._ignored = 0
         self._upgraded = False
         self._out: list[bytes] | None = None
         self._pending: bytearray | None = None
@@ -288,6 +292,8 @@ class WebSocket(asyncio.Protocol):
         message = self._message
         if message is not None and message.left:
             return self._read_on(message, data, place)
+        if self.ends_at and self._is_tired():
+            return len(data)
         header = read_header(data, place)
         if isinstance(header, int) or (header.opcode >= CLOSE and place + header.end > len(data)):
             # At most a header and the payload of a control frame.
@@ -298,6 +304,13 @@ class WebSocket(asyncio.Protocol):
             self._control(header.opcode, unmask(data[start - 4 : start], data[start:end]))
             return end
         return self._read_data(header, data, place)
+
+    def _is_tired(self) -> bool:
+        """Looks for the answer to a close among so many frames at most: whoever floods is not worth the time."""
+        self._ignored += 1
+        if self._ignored > _MOST_IGNORED:
+            self._finish()
+        return self._deaf
 
     def _read_data(self, header: Header, data: bytes, place: int) -> int:
         message = self._message
