@@ -8,7 +8,7 @@ import pytest
 from teahouse.accounts import Caller
 from teahouse.messages.assembling import WireLimits
 from tests.messages.gateways import ANN, BEN, Served, eventually, serving
-from tests.messages.raw_websocket import CLOSE, PING, PONG, TEXT, encode
+from tests.messages.raw_websocket import CLOSE, CONTINUATION, PING, PONG, TEXT, encode
 
 
 async def test_a_token_that_runs_out_ends_the_socket():
@@ -130,6 +130,15 @@ async def test_pings_of_the_protocol_count_as_well():
         client.write(encode(PING) * 200)
         assert [(await client.frame()).opcode for _ in range(61)] == [PONG] * 60 + [CLOSE]
         assert client.seen[-1].code == 4429
+
+
+async def test_messages_in_crumbs_count_as_more_than_one():
+    async with serving(pace=(20, 60)) as served:
+        client = await served.enter()
+        crumbs = encode(TEXT, b"{", fin=False) + encode(CONTINUATION, b"", fin=False) * 100 + encode(CONTINUATION, b"}")
+        client.write(crumbs * 20)
+        assert await client.close_code() == 4429
+        assert len(client.seen) < 11
 
 
 def flood(served: Served, count: int, size: int = 1000) -> None:

@@ -38,6 +38,8 @@ TOKEN_ENDED = 4401
 TOO_FAST = 4429
 
 _MAX_UNDER_WAY = 64
+# Of a frame, at the pace. A large message may come in sixteen; one in a hundred crumbs is there to keep the node busy.
+_FRAGMENT_COST = 0.125
 
 
 class Pace(NamedTuple):
@@ -214,10 +216,14 @@ class ClientSocket(WebSocket):
         self.heard = self._shared.tick
         return self._keeps_pace()
 
-    def _keeps_pace(self) -> bool:
+    def heard_fragment(self) -> None:
+        """See ``WebSocket``."""
+        self._keeps_pace(_FRAGMENT_COST)
+
+    def _keeps_pace(self, cost: float = 1.0) -> bool:
         rate, burst = self._shared.pace
         now = self._shared.now()
-        self._paced = max(self._paced, now) + 1 / rate
+        self._paced = max(self._paced, now) + cost / rate
         ahead = (self._paced - now) * rate
         # A refused frame counts as well, so that who does not listen is closed after another burst.
         if ahead > 2 * burst:

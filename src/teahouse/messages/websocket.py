@@ -108,6 +108,9 @@ class WebSocket(asyncio.Protocol):
         """A ping or a pong came; False where a ping is not to be answered."""
         return True
 
+    def heard_fragment(self) -> None:
+        """A fragment of a message begins."""
+
     def ending(self) -> None:
         """Nothing more is sent or received. Called once."""
 
@@ -331,6 +334,7 @@ class WebSocket(asyncio.Protocol):
         if message is None:
             message = self._message = Assembly(text=header.opcode == TEXT)
         message.begin(header, mask, self._limits)
+        self.heard_fragment()
         return self._read_on(message, data, start)
 
     def _read_on(self, message: Assembly, data: bytes, place: int) -> int:
