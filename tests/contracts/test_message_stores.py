@@ -97,6 +97,27 @@ async def test_the_same_client_id_twice_in_one_batch_is_stored_once(store):
     assert len(await store.after(room, 0, 10)) == 2
 
 
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_batch_whose_answer_was_lost_is_stored_once_when_it_is_sent_again(store, monkeypatch, committed):
+    room, write = await opened(store), Database.write
+
+    async def cut_off(database, work, caller=None):
+        if committed:
+            await write(database, work, caller)
+        raise DatabaseUnavailable("the connection was cut")
+
+    batch = [said(ANN, "1", room), said(ANN, "2", BOB), said(BOB, "1", room)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", cut_off)
+        with pytest.raises(DatabaseUnavailable):
+            await store.append(batch, NOW)
+    assert await store.last_seqs([room, DIRECT]) == ({room: 2, DIRECT: 1} if committed else {room: 0, DIRECT: 0})
+    answers = await store.append(batch, NOW + 5)
+    assert outcome(answers) == [1, 1, 2]
+    assert {each.timestamp for each in answers} == {NOW if committed else NOW + 5}
+    assert await store.last_seqs([room, DIRECT]) == {room: 2, DIRECT: 1}
+
+
 @pytest.mark.parametrize("together", [False, True])
 async def test_a_client_id_that_was_used_for_another_message_is_refused(store, together):
     room, elsewhere = await opened(store, 1), await opened(store, 2)
