@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -66,6 +68,37 @@ def test_more_than_a_socket_may_send_is_a_failure_that_names_the_setting(server:
     assert done.returncode == 1
     assert "refused: too-many-frames" in done.stdout
     assert "messages.frames_per_second" in done.stdout
+
+
+def test_a_terminal_sees_bars_and_then_the_table_alone(server: Served):
+    ours, theirs = pty.openpty()
+    command = [COMMAND, "load", "messages", *places(server), "--connections", "4", "--rate", "20", "--seconds", "0.5"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "NO_COLOR": ""}
+    with subprocess.Popen(command, stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b"".join(iter(lambda: read_until_hang_up(ours), b"")).decode()
+        os.close(ours)
+    assert process.returncode == 0
+    _, cursor_back, table = shown.rpartition("\x1b[?25h")
+    assert cursor_back
+    assert "Messages are sent" in shown
+    assert "Messages are sent" not in table
+    assert "Everybody heard everything" in table
+
+
+def read_until_hang_up(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        # Linux's way of saying that the other side has closed.
+        return b""
+
+
+def test_a_room_larger_than_one_request_may_name_is_filled(server: Served):
+    done = load(*places(server), "--connections", "210", "--room-size", "210", "--rate", "4", "--seconds", "0.5",
+                "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["delivered"] == 2 * 209
 
 
 async def test_a_message_that_is_lost_is_exit_status_1():
