@@ -42,6 +42,7 @@ class FakeTeahouse:
         self.members: dict[str, asyncio.StreamWriter] = {}
         self.pongs: list[bytes] = []
         self.goodbyes: list[bytes] = []
+        self.turned_away = False
         self._people = 0
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
@@ -54,19 +55,23 @@ class FakeTeahouse:
             status, answer = self._answer(path, body, head)
             kind = "application/problem+json" if status >= 400 else "application/json"
             raw = json.dumps(answer).encode()
-            writer.write(
-                f"HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nContent-Length: {len(raw)}\r\n\r\n".encode() + raw
-            )
+            fields = f"Retry-After: 0\r\nContent-Type: {kind}\r\nContent-Length: {len(raw)}"
+            writer.write(f"HTTP/1.1 {status} x\r\n{fields}\r\n\r\n".encode() + raw)
         writer.close()
 
     def _answer(self, path: str, body: Any, head: bytes) -> tuple[int, Any]:
         if path == "/v1/auth/wechat":
             if self.fault == "no sandbox":
                 return 401, {"type": "/problems/wechat-code-invalid", "status": 401, "detail": "WeChat says no."}
+            if self.fault == "is busy" and not self.turned_away:
+                self.turned_away = True
+                return 429, {"type": "/problems/too-many-requests", "status": 429}
             self._people += 1
             id_ = f"{self._people:032x}"
-            return 200, {"accessToken": id_, "user": {"id": id_}}
+            return 200, {} if self.fault == "gives no token" else {"accessToken": id_, "user": {"id": id_}}
         if path == "/v1/rooms":
+            if self.fault == "has no rooms":
+                return 404, {}
             room = f"{len(self.rooms):032x}"
             self.rooms[room] = [self._token(head), *body["members"]]
             return 201, {"id": room}

@@ -38,6 +38,13 @@ async def test_pings_are_answered_and_every_socket_says_goodbye():
         assert fake.goodbyes == [b"\x03\xe8"] * 6
 
 
+async def test_a_server_that_is_busy_is_asked_again():
+    async with pretending("is busy") as fake:
+        report = await load(fake)
+        assert fake.turned_away
+    assert report.complete
+
+
 async def test_members_of_all_rooms_speak_in_turn():
     async with pretending() as fake:
         report = await load(fake, SMALL._replace(connections=7, room_size=3))
@@ -92,6 +99,8 @@ async def test_lost_sockets_are_told_by_their_close_code(fault: str, code: int):
     [
         ("no sandbox", "People cannot log in .* wechat-code-invalid: WeChat says no.* `teahouse serve` without"),
         ("not ready", "GET /readyz says 503. Start one with `teahouse serve`"),
+        ("has no rooms", "POST /v1/rooms: 404"),
+        ("gives no token", "POST /v1/auth/wechat: the answer's JSON is not as expected"),
         ("refuses", "Socket 1 cannot be had .* answered with 503. It takes no more: see messages.connections"),
         ("another key", "did not prove that it speaks WebSocket.*--realtime-url must be"),
         ("closes before the welcome", "before the welcome .close code 1013"),

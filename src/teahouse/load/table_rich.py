@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import floor
+
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -59,7 +61,8 @@ def _messages(report: Report) -> Table:
     table.add_row("sent", _count(report.sent, good=report.sent == report.planned), f"of {report.planned:,}")
     table.add_row("acknowledged", _count(report.acknowledged, good=report.acknowledged == report.sent), "stored")
     whole = report.delivered == report.expected
-    ratio = f"of {report.expected:,}: {100 * report.delivered_ratio:.4g} %"
+    # Rounded down: what is almost everything is not everything.
+    ratio = f"of {report.expected:,}: {floor(report.delivered_ratio * 100_000) / 1000:g} %"
     table.add_row("delivered", _count(report.delivered, good=whole), ratio)
     table.add_row("delivered a second", _count(round(report.delivered_per_second)), "")
     for what, count in (("heard twice", report.doubled), ("out of order", report.disordered)):
