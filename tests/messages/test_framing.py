@@ -32,6 +32,9 @@ class Wire:
     def write_eof(self) -> None:
         self.is_ended = True
 
+    def close(self) -> None:
+        self.is_ended = True
+
     def is_closing(self) -> bool:
         return False
 

@@ -237,6 +237,15 @@ async def test_a_client_that_does_not_answer_a_close_is_cut_off():
         await client.at_end()
 
 
+async def test_a_client_that_answers_a_close_is_gone_though_its_connection_stays_open():
+    async with serving() as served:
+        client = await served.enter()
+        served.hub.inside[0].close(4409, "replaced")
+        assert (await client.frame()).code == 4409
+        client.write(closing(4409))
+        await eventually(lambda: not served.gateway.sockets, 2)
+
+
 async def test_a_reset_is_an_end_like_any_other():
     async with serving() as served:
         client: RawSocket = await served.enter()

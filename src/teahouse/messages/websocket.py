@@ -32,6 +32,8 @@ from teahouse.messages.framing import (
 from teahouse.messages.outbox import Outbox
 
 _PING_FRAME = frame(PING, b"")
+# Whoever waits for a slow reader looks again after so long, whatever the transport tells.
+_LOOK_SECONDS = 1.0
 # Frames that come after a close was sent, before its answer.
 _MOST_IGNORED = 256
 _HEAD_END = b"\r\n\r\n"
@@ -201,7 +203,7 @@ class WebSocket(asyncio.Protocol):
                 return
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._drained)
+            await asyncio.wait([self._drained], timeout=_LOOK_SECONDS)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -351,9 +353,17 @@ class WebSocket(asyncio.Protocol):
         else:
             self.received_binary(message)
 
-    def _control(self, opcode: int, payload: bytes) -> None:
-        if opcode == CLOSE:
+    def _close_heard(self, payload: bytes) -> None:
+        if self.ends_at and self._wire is not None:
+            # Who answers a close has read everything before it.
+            self._deaf = True
+            self._wire.close()
+        else:
             self.close(code_to_answer(payload))
             self._finish()
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == CLOSE:
+            self._close_heard(payload)
         elif not self.ends_at and self.heard_control() and opcode == PING and not self.ends_at:
             self._put(frame(PONG, payload))
