@@ -126,6 +126,25 @@ def test_a_slip_of_the_keyboard_is_told(words: list[str], expected: str):
     assert "Traceback" not in done.stderr
 
 
+def test_a_server_that_is_killed_in_the_middle_is_told_with_its_sockets(tmp_path: Path):
+    with served("--data-dir", str(tmp_path / "data"), cwd=tmp_path, TEAHOUSE_ACCESS_LOG="off") as server:
+        words = ["--connections", "6", "--rate", "10", "--seconds", "600", "--pid", str(server.process.pid)]
+        command = [COMMAND, "load", "messages", *places(server), *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                while "Sockets connect" not in (line := process.stdout.readline()):
+                    assert line, "the load ended too soon"
+                server.process.kill()
+                server.process.wait()
+                told, said = process.communicate(timeout=DEADLINE_SECONDS)
+            finally:
+                process.kill()
+    assert (process.returncode, said) == (1, "")
+    assert "lost with 1006" in told
+    assert "Not everything was sent" in told
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_load_in_order(server: Served, number: signal.Signals, status: int):
     command = [COMMAND, "load", "messages", *places(server), "--connections", "6", "--rate", "10", "--seconds", "600"]

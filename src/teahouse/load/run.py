@@ -39,12 +39,15 @@ async def play(plan: Plan, *, url: str, realtime_url: str, pid: int | None, prog
         await crowd.connect(members, progress)
         usages.append(_usage(pid))
         talk = await _talk(plan, crowd, tally, progress)
-        usages.append(_usage(pid))
+        if crowd.held:
+            usages.append(_usage(pid))
         held = crowd.held
     finally:
         await crowd.leave()
     seen = [each for each in usages if each is not None]
-    measured = Measured(held, talk.seconds, talk.latest, talk.own_cpu_seconds, Usages(*seen) if seen else None)
+    # A server that let everybody go may be no more.
+    whole = Usages(*seen) if len(seen) == len(Usages._fields) else None
+    measured = Measured(held, talk.seconds, talk.latest, talk.own_cpu_seconds, whole)
     return report_on(plan, tally, measured)
 
 
