@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from teahouse.messages import filling
 from teahouse.messages.hub import Hub
+from teahouse.messages.model import people_of
 from tests.messages.listeners import Listener, Wilful, eventually
 from tests.messages.memory_store import MemoryStore, direct, person, room
 
@@ -58,7 +59,9 @@ class Town:
 
     async def say(self, conversation: str, sender: int) -> None:
         self.said += 1
-        self.hubs[self.said % 2].publish(self.store.say(person(sender), conversation))
+        people = people_of(conversation)
+        sender_id = person(sender) if people is None else people[sender % 2]
+        self.hubs[self.said % 2].publish(self.store.say(sender_id, conversation))
 
     async def carry(self, number: int, at: int) -> None:
         if self.buses[number].under_way:

@@ -12,6 +12,7 @@ from teahouse.messages.presence_redis import RedisPresence
 from teahouse.problems import RedisUnavailable
 from tests.engines.redis_clients import connected
 from tests.messages.listeners import DEADLINE_SECONDS, eventually
+from tests.redis_servers import redis_cluster
 
 
 @asynccontextmanager
@@ -99,3 +100,17 @@ async def test_renewing_costs_one_call_however_many_are_there(redis_shared):
         calls = redis.batcher.sizes.calls
         await presence._renew()
         assert redis.batcher.sizes.calls == calls + 1
+
+
+async def test_in_a_cluster_one_script_sees_every_node(tmp_path):
+    with redis_cluster(tmp_path) as cluster:
+        async with connected(cluster.url) as redis, on(redis) as one, on(redis) as other:
+            assert await one.arrived("1")
+            assert not await other.arrived("1")
+            assert await other.arrived("2")
+            assert await one.online(["1", "2", "3"]) == {"1", "2"}
+            assert not await one.departed("1")
+            assert await other.departed("1")
+            one._here.add("4")
+            await one._renew()
+            assert await other.online(["1", "2", "4"]) == {"2", "4"}
