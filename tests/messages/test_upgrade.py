@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from teahouse.messages import gateway
 from teahouse.messages.assembling import WireLimits
 from teahouse.problems import DatabaseUnavailable, RedisUnavailable
 from tests.messages.gateways import eventually, serving
@@ -318,6 +319,29 @@ async def test_a_connection_that_never_asks_is_given_up_by_the_gateway_itself():
         client = await served.connect()
         assert (await client.read_answer()).status == 408
         sweeping.cancel()
+
+
+async def test_connections_that_never_ask_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gateway, "_ASKING", 2)
+    async with serving(connections=1) as served:
+        silent = [await served.connect() for _ in range(3)]
+        await eventually(lambda: len(served.gateway._connections) == 3)
+        await (await served.connect()).at_end()
+        silent[0].drop()
+        await eventually(lambda: len(served.gateway._connections) == 2)
+        await served.enter()
+
+
+async def test_who_leaves_while_the_upgrade_waits_to_be_judged_is_forgotten():
+    async with serving() as served:
+        client = await served.connect()
+        await eventually(lambda: served.gateway._connections)
+        ours = next(iter(served.gateway._connections))
+        served.gateway.asked(ours, upgrade()[:-4])
+        ours.abort()
+        await eventually(lambda: not served.gateway._connections)
+        assert not served.gateway.sockets
+        await client.at_end()
 
 
 async def test_who_does_not_read_a_refusal_is_cut_off():

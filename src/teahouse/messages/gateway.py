@@ -185,9 +185,10 @@ class Gateway:
         await self._all_ended(self.limits.close_seconds)
         for connection in list(self._connections):
             connection.abort()
-        for task in (*self._tasks, self._sweeper):
-            if task is not None:
-                task.cancel()
+        tasks = [task for task in (*self._tasks, self._sweeper) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _retire_all(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
