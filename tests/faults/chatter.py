@@ -14,6 +14,7 @@ from tests.messages.raw_websocket import CLOSE, PING, PONG, RawSocket, encode
 
 _AGAIN_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 0.4
+_ADDRESS = ("127.0.0.2", 0)
 
 Said = tuple[str, str]
 """Whose message, and its id."""
@@ -54,7 +55,9 @@ class Chatter:
         self.strange: list[str] = []
         self.counts: Counter[str] = Counter()
         self.quiet = False
-        self.syncing: set[str] = set()
+        # Since when, by room.
+        self.syncing: dict[str, float] = {}
+        self.slowest_sync = 0.0
         self._behind: set[str] = set()
         self._own: dict[str, dict[int, str]] = {room: {} for room in rooms}
         self._ports = ports
@@ -81,7 +84,9 @@ class Chatter:
             await asyncio.sleep(self._chance.uniform(0, _LONGEST_PAUSE_SECONDS))
 
     async def _one_socket(self) -> None:
-        socket = await RawSocket.connect(self._chance.choice(self._ports))
+        # From an address of their own: one of these connections must not take the port of a node that is down.
+        streams = await asyncio.open_connection("127.0.0.1", self._chance.choice(self._ports), local_addr=_ADDRESS)
+        socket = RawSocket(*streams)
         try:
             answer = await socket.upgrade(token=self.person.token)
             if answer.status != 101:
@@ -96,6 +101,8 @@ class Chatter:
             self.counts[f"closed: {frame.code}"] += 1
         finally:
             self._socket = None
+            for room in list(self.syncing):
+                self._sync_ends(room)
             socket.drop()
 
     def _hear(self, socket: RawSocket, frame: dict[str, Any]) -> None:
@@ -148,16 +155,19 @@ class Chatter:
             self._take_own(room)
 
     def _synced(self, room: str, *, recovered: bool) -> None:
-        self.syncing.discard(room)
+        self._sync_ends(room)
         if not recovered:
             self.counts["not recovered"] += 1
             self._behind.add(room)
+
+    def _sync_ends(self, room: str) -> None:
+        self.slowest_sync = max(self.slowest_sync, time.monotonic() - self.syncing.pop(room))
 
     def _refused(self, frame: dict[str, Any]) -> None:
         self.counts[f"refused: {frame['problem']['type']}"] += 1
         room = frame.get("to")
         if room is not None:
-            self.syncing.discard(room)
+            self._sync_ends(room)
             self._behind.add(room)
 
     # --- what is said ---
@@ -189,7 +199,7 @@ class Chatter:
         """Asks for what was missed in these rooms, or in all."""
         if self._socket is not None:
             wanted: Mapping[str, int] = {room: len(self.had[room]) for room in rooms or self.had}
-            self.syncing |= wanted.keys()
+            self.syncing |= dict.fromkeys(wanted, time.monotonic())
             self._socket.say(type="sync", after=wanted)
 
 

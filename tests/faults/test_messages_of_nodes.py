@@ -13,6 +13,7 @@ import pytest
 from tests.databases import DatabaseServer
 from tests.faults.chatter import Chatter, Crowd, Said
 from tests.faults.nodes import Shop, client_of, shop_of
+from tests.faults.rush import BOUND_SECONDS
 from tests.journeys.people import log_in
 from tests.journeys.sockets import new_room
 from tests.redis_servers import RedisServer, redis_server
@@ -57,7 +58,8 @@ async def crowd_at(shop: Shop, seed: int) -> AsyncIterator[Crowd]:
     try:
         yield crowd
     finally:
-        print(f"{crowd.acked} acknowledged", dict(crowd.counts), [each.gaps for each in crowd.chatters if each.gaps])
+        slowest = max(each.slowest_sync for each in crowd.chatters)
+        print(f"{crowd.acked} acknowledged, slowest sync {slowest:.2f} s", dict(crowd.counts))
         await crowd.stop()
 
 
@@ -132,6 +134,7 @@ async def in_the_end(shop: Shop, crowd: Crowd) -> None:
     assert crowd.counts["not recovered"] == unrecovered
     assert [each.strange for each in crowd.chatters if each.strange] == []
     assert [each.gaps for each in crowd.chatters if each.gaps] == []
+    assert max(each.slowest_sync for each in crowd.chatters) <= BOUND_SECONDS
     acked = {(each.person.id, name): place for each in crowd.chatters for name, place in each.acked.items()}
     found: dict[Said, tuple[str, int]] = {}
     for room in {room for each in crowd.chatters for room in each.had}:
