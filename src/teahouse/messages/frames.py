@@ -95,13 +95,23 @@ def decode(text: str) -> Inbound:
     Fields that are not known are passed over: a newer client may send them.
     """
     try:
-        return _decoder.decode(text)
+        frame = _decoder.decode(text)
     except msgspec.ValidationError as error:
-        raise ValidationFailed(
-            "The frame is not one that is understood here.", errors=[field_error(str(error))]
-        ) from error
+        errors = [field_error(str(error))]
+        raise ValidationFailed("The frame is not one that is understood here.", errors=errors) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedJson(f"The frame is not valid JSON: {error}") from error
+    if isinstance(frame, Said):
+        _check_content(frame.content)
+    return frame
+
+
+def _check_content(content: msgspec.Raw) -> None:
+    # While the frame is decoded its content is only passed over: a number that no receiver can hold is not found.
+    try:
+        msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise MalformedJson(f"content: {error}") from error
 
 
 def id_in(text: str) -> str | None:
