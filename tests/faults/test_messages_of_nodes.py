@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -14,8 +14,9 @@ from tests.databases import DatabaseServer
 from tests.faults.chatter import Chatter, Crowd, Said
 from tests.faults.nodes import Shop, client_of, shop_of
 from tests.faults.rush import BOUND_SECONDS
-from tests.journeys.people import log_in
-from tests.journeys.sockets import new_room
+from tests.journeys.people import log_in, log_in_boss, put_on_sale
+from tests.journeys.sockets import new_room, socket_of
+from tests.messages.raw_websocket import RawSocket
 from tests.redis_servers import RedisServer, redis_server
 
 _PEOPLE, _ROOMS = 20, 5
@@ -154,3 +155,30 @@ def in_sql(shop: Shop, room: str) -> list[Said]:
     assert len({(sender, name) for _, sender, name in rows}) == len(rows), room
     assert shop.rows(f"SELECT seq FROM conversations WHERE id = '{room}'") == [[str(len(rows))]]
     return [(sender, name) for _, sender, name in rows]
+
+
+async def test_an_order_that_is_paid_at_one_node_is_told_once_at_the_buyers_sockets_of_both(shop: Shop):
+    async with client_of(shop.nodes[0]) as client:
+        sale = await put_on_sale(await log_in_boss(client))
+        buyer, friend = await log_in(client), await log_in(client)
+        async with AsyncExitStack() as stack:
+            sockets = [await stack.enter_async_context(socket_of(node.server, buyer)) for node in shop.nodes]
+            order = (await buyer.buy(sale, "k")).json()["orderId"]
+            assert (await buyer.post("/v1/sandbox/payments", json={"orderId": order})).status == 200
+            told = await asyncio.gather(*(heard_until(each, "order-paid") for each in sockets))
+            # What is told after that is told after all of it.
+            body = {"type": "text", "id": "last", "to": f"user:{buyer.id}", "content": "congratulations"}
+            assert (await friend.post("/v1/messages", json=body)).status == 201
+            for events, socket in zip(told, sockets, strict=True):
+                assert [each for each in events if each == ("order-paid", order)] == [("order-paid", order)]
+                assert (await socket.json())["id"] == "last"
+
+
+async def heard_until(socket: RawSocket, event: str) -> list[tuple[str, str]]:
+    """Events, and of which orders, up to the one that is waited for."""
+    events: list[tuple[str, str]] = []
+    while not events or events[-1][0] != event:
+        frame = await socket.json()
+        assert frame["type"] == "system", frame
+        events.append((frame["event"], frame["data"]["orderId"]))
+    return events
