@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from tests.journeys.people import Person
@@ -23,6 +23,9 @@ async def socket_of(server: Running, person: Person) -> AsyncIterator[RawSocket]
         yield socket
     finally:
         socket.drop()
+        # It is closed in the loop's next turn, which a server that is stopped meanwhile would wait for.
+        with suppress(ConnectionError):
+            await socket.writer.wait_closed()
 
 
 async def new_room(owner: Person, *members: Person) -> str:
