@@ -25,6 +25,7 @@ from teahouse.messages.bus_memory import MemoryBus
 from teahouse.messages.frames import encode_system
 from teahouse.messages.gateway import Gateway, GatewaySettings
 from teahouse.messages.hub import Hub
+from teahouse.messages.metrics_prometheus import MessagesCollector
 from teahouse.messages.presence import Presence
 from teahouse.messages.presence_memory import MemoryPresence
 from teahouse.messages.service import Messages
@@ -212,7 +213,7 @@ class Teahouse(App):
         self.on_stop(service.aclose)
         messages.install(self, service)
         shop.ledger.listeners.append(lambda event: hub.tell(event.reservation.buyer_id, _told_of_order(event)))
-        self.realtime = Gateway(
+        gateway = self.realtime = Gateway(
             hub,
             service,
             people.authentication,
@@ -220,6 +221,7 @@ class Teahouse(App):
             clock=self._clock,
             settings=_gateway_settings(settings),
         )
+        self.metrics.register(MessagesCollector(gateway, hub, carried.bus))
 
     def _cached(
         self, settings: Settings, database: Database, shared: Callable[[type[Any], str], SharedLayer[Any]] | None
