@@ -14,6 +14,7 @@ from tests.messages.raw_websocket import CLOSE, PING, PONG, RawSocket, encode
 
 _AGAIN_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 0.4
+_FORGOTTEN = 3
 _ADDRESS = ("127.0.0.2", 0)
 
 Said = tuple[str, str]
@@ -119,6 +120,9 @@ class Chatter:
             self.sync()
             for name in self.waiting:
                 self._send(name)
+            # They may not have noted what was acknowledged last.
+            for name in list(self.acked)[-_FORGOTTEN:]:
+                self._say(name, self.acked[name][0])
         elif kind == "error":
             self._refused(frame)
         else:
@@ -193,7 +197,11 @@ class Chatter:
         if self._socket is not None:
             waiting = self.waiting[id]
             waiting.sent_at = time.monotonic()
-            self._socket.say(type="text", id=id, to=waiting.room, content={"said": id})
+            self._say(id, waiting.room)
+
+    def _say(self, id: str, room: str) -> None:
+        if self._socket is not None:
+            self._socket.say(type="text", id=id, to=room, content={"said": id})
 
     def sync(self, *rooms: str) -> None:
         """Asks for what was missed in these rooms, or in all."""
