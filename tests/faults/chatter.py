@@ -169,6 +169,8 @@ class Chatter:
 
     def _refused(self, frame: dict[str, Any]) -> None:
         self.counts[f"refused: {frame['problem']['type']}"] += 1
+        if frame["problem"]["status"] != 503:
+            self.strange.append(f"{frame}")
         room = frame.get("to")
         if room is not None:
             self._sync_ends(room)
