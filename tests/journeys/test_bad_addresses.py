@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from teahouse.web.client import Client
@@ -26,11 +27,19 @@ ROUTES = [
     ("POST", "/v1/sales/{}/purchases"),
     ("GET", "/v1/orders/{}"),
     ("POST", "/v1/orders/{}/cancel"),
+    ("GET", "/v1/rooms/{}/members"),
+    ("POST", "/v1/rooms/{}/members"),
+    ("DELETE", "/v1/rooms/{}/members/{}"),
+    ("GET", "/v1/rooms/{}/messages"),
+    ("PUT", "/v1/rooms/{}/read"),
+    ("GET", "/v1/users/{}/messages"),
 ]
 BODIES = {
     "/v1/products/{}": {"name": "x", "price": 1},
     "/v1/sales/{}/stock": {"stock": 1},
     "/v1/sales/{}/purchases": {"quantity": 1},
+    "/v1/rooms/{}/members": {"userIds": [GOOD]},
+    "/v1/rooms/{}/read": {"seq": 1},
 }
 
 
@@ -48,7 +57,7 @@ async def test_an_id_that_is_none_is_not_found_on_any_route(house: Running, boss
 async def test_every_route_with_an_id_is_tried_here(client: Client):
     document = (await client.get("/openapi.json")).json()
     with_ids = {
-        (method.upper(), path.replace("{id}", "{}"))
+        (method.upper(), re.sub(r"\{\w+\}", "{}", path))
         for path, methods in document["paths"].items()
         if "{" in path
         for method in methods

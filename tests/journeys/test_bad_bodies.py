@@ -15,6 +15,8 @@ UNKNOWN = {
     ("POST /v1/auth/wechat", 401): "wechat-code-invalid",
     ("POST /v1/auth/password", 401): "bad-credentials",
     ("POST /v1/auth/refresh", 401): "refresh-token-invalid",
+    # As long as a frame, and no longer.
+    ("POST /v1/messages", 413): "content-too-large",
 }
 
 
@@ -28,7 +30,7 @@ async def with_bodies(client: Client) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def good_bodies(sale: dict[str, Any], order: str) -> dict[str, dict[str, Any]]:
+def good_bodies(sale: dict[str, Any], order: str, room: str, other: str) -> dict[str, dict[str, Any]]:
     """A body that each route would take; a new route needs one here."""
     return {
         "POST /v1/auth/wechat": {"code": f"sandbox-{fresh()}-1"},
@@ -43,7 +45,21 @@ def good_bodies(sale: dict[str, Any], order: str) -> dict[str, dict[str, Any]]:
         "POST /v1/sales/{id}/purchases": {"quantity": 1},
         "POST /v1/sandbox/codes": {"name": fresh()},
         "POST /v1/sandbox/payments": {"orderId": order, "transactionId": fresh(), "amount": 6600},
+        "POST /v1/rooms": {"name": "Tea", "members": [other]},
+        "POST /v1/rooms/{id}/members": {"userIds": [other]},
+        "PUT /v1/rooms/{id}/read": {"seq": 0},
+        "POST /v1/messages": {"type": "text", "id": fresh(), "to": f"room:{room}", "content": "green?"},
     }
+
+
+async def a_room(owner: Person) -> str:
+    return (await owner.post("/v1/rooms", json={"name": "Tea"})).json()["id"]
+
+
+def address_of(path: str, sale: dict[str, Any], room: str) -> str:
+    if "rooms" in path:
+        return path.replace("{id}", room)
+    return path.replace("{id}", sale["productId"] if "products" in path else sale["id"])
 
 
 async def test_no_spoilt_body_is_taken_and_no_stock_moves(house: Running, client: Client, boss: Person, buyer: Person):
@@ -53,11 +69,12 @@ async def test_no_spoilt_body_is_taken_and_no_stock_moves(house: Running, client
     me = (await buyer.get("/v1/me")).json()
     products = (await boss.get("/v1/products?limit=100")).body
     interface = (await client.get("/openapi.json")).json()
-    good = good_bodies(sale, order)
+    room = await a_room(buyer)
+    good = good_bodies(sale, order, room, boss.id)
     found: list[str] = []
     for method, path, schema in await with_bodies(client):
         person = boss if path.startswith(("/v1/products", "/v1/sales")) and "purchases" not in path else buyer
-        address = path.replace("{id}", sale["productId"] if "products" in path else sale["id"])
+        address = address_of(path, sale, room)
         route = f"{method} {path}"
         for bad in bad_bodies(good[route], schema, interface):
             found += await objections(person, route, method, address, bad)
@@ -66,6 +83,8 @@ async def test_no_spoilt_body_is_taken_and_no_stock_moves(house: Running, client
     assert (await buyer.get("/v1/me")).json() == me
     assert (await boss.get("/v1/products?limit=100")).body == products
     assert len((await buyer.get("/v1/orders")).json()["items"]) == 1
+    assert [each["id"] for each in (await buyer.get("/v1/rooms")).json()["items"]] == [room]
+    assert (await buyer.get(f"/v1/rooms/{room}/messages")).json()["items"] == []
     assert "Traceback" not in house.said
 
 
@@ -86,12 +105,13 @@ async def test_every_good_body_is_good(client: Client, boss: Person, buyer: Pers
     """Else the bodies above might be refused for another reason."""
     sale = await put_on_sale(boss)
     order = (await buyer.buy(sale, "kept")).json()["orderId"]
-    good = good_bodies(sale, order)
+    room = await a_room(buyer)
+    good = good_bodies(sale, order, room, boss.id)
     assert set(good) == {f"{method} {path}" for method, path, _ in await with_bodies(client)}
     for route, body in good.items():
         method, path = route.split()
         person = boss if path.startswith(("/v1/products", "/v1/sales")) and "purchases" not in path else buyer
-        address = path.replace("{id}", sale["productId"] if "products" in path else sale["id"])
+        address = address_of(path, sale, room)
         answer = await person.ask(method, address, json=body, headers={"Idempotency-Key": fresh()})
         assert answer.status in (200, 201, 202) or (route, answer.status) in UNKNOWN, (route, answer.body)
 
@@ -100,9 +120,11 @@ async def test_a_body_of_one_mebibyte_is_read_and_one_byte_more_is_not(client: C
     for method, path, _ in await with_bodies(client):
         address = path.replace("{id}", "0" * 32)
         headers = {"Idempotency-Key": "k", "Content-Type": JSON}
-        full = await buyer.ask(method, address, body=b'"' + b"x" * ((1 << 20) - 2) + b'"', headers=headers)
+        # A message is as long as a frame.
+        most = 1 << 16 if path == "/v1/messages" else 1 << 20
+        full = await buyer.ask(method, address, body=b'"' + b"x" * (most - 2) + b'"', headers=headers)
         assert full.status in (403, 422), (method, path, full.status)
-        over = await buyer.ask(method, address, body=b'"' + b"x" * ((1 << 20) - 1) + b'"', headers=headers)
+        over = await buyer.ask(method, address, body=b'"' + b"x" * (most - 1) + b'"', headers=headers)
         refused(over, 413, "content-too-large")
 
 

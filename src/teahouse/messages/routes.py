@@ -110,10 +110,10 @@ def _install_members(app: App, service: Messages) -> None:
         """Brings people into the room, which its owner may."""
         return AddedView(sorted(await service.add_members(caller.user_id, id, body.user_ids)))
 
-    @app.delete("/v1/rooms/{id}/members/{user_id}", status=204, tags=_ROOMS, problems=(NotFound, Forbidden, *_GATHERED))
-    async def remove_member(caller: Caller, id: Id, user_id: Id) -> None:  # noqa: A002 - the path's name
+    @app.delete("/v1/rooms/{id}/members/{member}", status=204, tags=_ROOMS, problems=(NotFound, Forbidden, *_GATHERED))
+    async def remove_member(caller: Caller, id: Id, member: Id) -> None:  # noqa: A002 - the path's name
         """The owner removes somebody, or a member leaves."""
-        await service.remove_member(caller.user_id, id, user_id)
+        await service.remove_member(caller.user_id, id, member)
 
 
 def _install_history(app: App, service: Messages) -> None:
