@@ -24,7 +24,9 @@ async function call(token, method, path, body) {
 class Person {
   constructor(name) {
     this.name = name;
+    // Everything up to here is known; what came above a gap waits in `ahead`, for only a sync closes a gap.
     this.seq = 0;
+    this.ahead = new Set();
     this.unacknowledged = new Map();
     this.pause = 250;
     this.view = document.querySelector("#person").content.cloneNode(true).querySelector("section");
@@ -37,8 +39,23 @@ class Person {
 
   async logIn() {
     const tokens = await call(null, "POST", "/v1/auth/wechat", { code: `sandbox-${this.name}-${newId()}` });
-    this.token = tokens.accessToken;
     this.id = tokens.user.id;
+    this.keep(tokens);
+  }
+
+  keep(tokens) {
+    this.token = tokens.accessToken;
+    this.refreshToken = tokens.refreshToken;
+  }
+
+  async refresh() {
+    this.state("a new token");
+    try {
+      this.keep(await call(null, "POST", "/v1/auth/refresh", { refreshToken: this.refreshToken }));
+    } catch (error) {
+      return this.state(`logged out: ${error.message}`);
+    }
+    this.open();
   }
 
   connect(room, people) {
@@ -57,9 +74,9 @@ class Person {
   heard(frame) {
     if (frame.type === "welcome") this.welcomed();
     else if (frame.type === "ack") this.acknowledged(frame);
-    else if (frame.type === "error") this.note(frame.problem.detail);
+    else if (frame.type === "error") this.refused(frame);
     else if (frame.to === this.room && frame.seq) this.show(frame);
-    else if (frame.type === "synced" && !frame.recovered) this.note("too much was missed to show it all");
+    else if (frame.type === "synced" && !frame.recovered) this.skip();
     else if (frame.type === "system") this.note(frame.event);
   }
 
@@ -71,7 +88,7 @@ class Person {
   }
 
   closed(code) {
-    if (code === 4401) return this.state("logged out");
+    if (code === 4401) return this.refresh();
     const pause = this.pause * (0.5 + Math.random());
     this.state(`offline (${code}), again in ${(pause / 1000).toFixed(1)} s`);
     this.pause = Math.min(this.pause * 2, 15000);
@@ -96,8 +113,25 @@ class Person {
     this.show({ ...mine, ...frame, senderId: this.id, content: mine.content });
   }
 
+  refused(frame) {
+    this.note(frame.problem.detail);
+    // What is wrong stays wrong; what could not be done now is sent again.
+    if (frame.problem.status < 500 && frame.problem.status !== 429) this.unacknowledged.delete(frame.id);
+  }
+
+  reached(seq) {
+    if (seq > this.seq) this.ahead.add(seq);
+    while (this.ahead.delete(this.seq + 1)) this.seq += 1;
+  }
+
+  skip() {
+    this.note("too much was missed to show it all");
+    this.seq = Math.max(this.seq, ...this.ahead);
+    this.ahead.clear();
+  }
+
   show(message) {
-    this.seq = Math.max(this.seq, message.seq);
+    this.reached(message.seq);
     const time = new Date(message.timestamp).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
     const sender = message.senderId === this.id ? "mine" : "";
     this.draw(message.id, this.people[message.senderId] ?? "somebody", message.content, `${time} · #${message.seq}`, sender);

@@ -178,3 +178,11 @@ async def test_positions_marked_by_many_at_once_end_at_the_highest(store):
 
     await asyncio.gather(mark(rooms), mark(rooms[::-1]), mark(rooms))
     assert [each.read_seq for each in (await store.memberships([BOB]))[BOB]] == [20, 20]
+
+
+async def test_the_latest_joined_conversation_comes_first(store: SqlMessageStore):
+    old = await opened(store, 3)
+    new = await opened(store, 2, owner=CAT, members=())
+    assert await store.add_members(room_id(2), [BOB], NOW + 5) == [BOB]
+    (direct,) = await store.append([said(ANN, "hello", BOB)], NOW + 9)
+    assert [each.conversation for each in (await store.memberships([BOB]))[BOB]] == [direct.conversation, new, old]

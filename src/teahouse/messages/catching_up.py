@@ -155,7 +155,10 @@ class CatchingUp:
 
     async def _replay(self, replay: Replay, after: int, most: int) -> bool:
         last = await self._last(replay.conversation)
-        if last - after > most:
+        if after > last:
+            # Ahead of what this node has delivered, or of all that is stored: a database that was put back.
+            last = (await self._store.last_seqs((replay.conversation,))).get(replay.conversation, 0)
+        if not last - most <= after <= last:
             return False
         position, pause, empty = after, Pause(), 0
         while position < self._due(replay, last):

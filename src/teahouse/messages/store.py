@@ -42,7 +42,7 @@ class MessageStore(Protocol):
         ...
 
     async def memberships(self, user_ids: Collection[str]) -> Mapping[str, list[Membership]]:
-        """The conversations that each of the users takes part in, rooms and direct ones."""
+        """The conversations that each of the users takes part in, rooms and direct ones, the latest joined first."""
         ...
 
     async def role(self, user_id: str, conversation: str) -> RoomRole | None:

@@ -96,7 +96,12 @@ class SqlMessageStore:
         found: dict[str, list[Membership]] = {user_id: [] for user_id in user_ids}
         async with self._database.reading() as connection:
             for chunk in _chunks(found):
-                query = select(*_parts).select_from(_joined).where(memberships.c.user_id.in_(chunk))
+                query = (
+                    select(*_parts)
+                    .select_from(_joined)
+                    .where(memberships.c.user_id.in_(chunk))
+                    .order_by(memberships.c.joined_at.desc())
+                )
                 for row in await connection.execute(query):
                     found[row.user_id].append(read_membership(row))
         return found
