@@ -49,6 +49,10 @@ class Accounts:
             raise SessionEnded
         return caller
 
+    @property
+    def ends(self) -> int:
+        return len(self.ended)
+
     def has_ended(self, caller: Caller) -> bool:
         return caller.session_id in self.ended
 

@@ -96,6 +96,11 @@ class Authentication:
         self._activity.note(caller.session_id, now)
         return caller
 
+    @property
+    def ends(self) -> int:
+        """Rises whenever ``has_ended`` may have become true of somebody."""
+        return self._revocations.changes
+
     def has_ended(self, caller: Caller) -> bool:
         """Whether this node has heard that the session of one who was let in before has ended since."""
         revocations = self._revocations

@@ -14,7 +14,7 @@ class Revocations:
     token issued until then is refused instead (``not_before``); its client refreshes, and nobody ended gets in.
     """
 
-    __slots__ = ("_keep_seconds", "_most", "ended", "not_before")
+    __slots__ = ("_keep_seconds", "_most", "changes", "ended", "not_before")
 
     def __init__(self, keep_seconds: float, *, most: int = _MOST) -> None:
         self._keep_seconds = keep_seconds
@@ -22,9 +22,12 @@ class Revocations:
         # Read on every request: a plain dict from session id to the Unix second of its end, oldest first.
         self.ended: dict[str, float] = {}
         self.not_before = 0
+        # Rises whenever somebody's tokens may have become bad.
+        self.changes = 0
 
     def add(self, session_id: str, at: float) -> None:
         """The session ended ``at`` Unix seconds."""
+        self.changes += 1
         self.ended.pop(session_id, None)
         self.ended[session_id] = at
         while len(self.ended) > self._most:
@@ -32,6 +35,7 @@ class Revocations:
 
     def refuse_before(self, moment: float) -> None:
         """Tokens issued before that Unix second are refused: what had ended by then is not known."""
+        self.changes += 1
         self.not_before = max(self.not_before, int(moment))
 
     def restore(self, ended: Mapping[str, float]) -> None:

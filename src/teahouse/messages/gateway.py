@@ -37,6 +37,8 @@ _ASKING = 2000
 _TURN_SECONDS = 0.005
 _ENTERING = 128
 _SWEEP_SLICE = 1000
+# Whether sessions have ended is looked at so often.
+_LOOK_SECONDS = 0.1
 
 GOING_AWAY = 1001
 SERVER_ERROR = 1011
@@ -60,8 +62,15 @@ class Doorkeeper(Protocol):
         """Asks where sessions are kept. Raises ``SessionEnded`` or a 503 problem."""
         ...
 
+    @property
+    def ends(self) -> int:
+        """Rises whenever ``has_ended`` may have become true of somebody."""
+        ...
+
     def has_ended(self, caller: Caller) -> bool:
-        """Whether this node has heard that the caller's session ended. Asked of every socket once a second."""
+        """Whether this node has heard that the caller's session ended. Asked of every socket once a second, and
+        soon after ``ends`` has risen.
+        """
         ...
 
 
@@ -130,6 +139,7 @@ class Gateway:
         self._turn = asyncio.Semaphore(_ENTERING)
         self._ended = asyncio.Event()
         self._sweeper: asyncio.Task[None] | None = None
+        self._ends = 0
 
     @property
     def port(self) -> int:
@@ -313,7 +323,9 @@ class Gateway:
         while True:
             # A loop that was held up counts no time against its clients: their signs of life may be waiting to be read.
             due = max(due + 1, loop.time())
-            await asyncio.sleep(due - loop.time())
+            while (left := due - loop.time()) > 0:
+                await asyncio.sleep(min(left, _LOOK_SECONDS))
+                self._log_out_ended()
             self.tick += 1
             for place, each in enumerate(list(self._connections)):
                 if place % _SWEEP_SLICE == _SWEEP_SLICE - 1:
@@ -323,6 +335,15 @@ class Gateway:
                 except Exception:  # noqa: BLE001 - logged; the deadlines of the others must hold
                     _log.exception("a socket's deadlines could not be kept")
                     each.abort()
+
+    def _log_out_ended(self) -> None:
+        ends = self._doorkeeper.ends
+        if ends == self._ends:
+            return
+        self._ends = ends
+        for each in list(self._sockets.values()):
+            if not each.ends_at and each.caller is not None and self._doorkeeper.has_ended(each.caller):
+                each.log_out("logged-out")
 
     def look_at(self, socket: ClientSocket) -> None:
         """Keeps the socket's deadlines."""
