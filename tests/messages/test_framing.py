@@ -60,7 +60,7 @@ class Ear(WebSocket):
         self.heard: list[str | bytes] = []
         self.ends = 0
         self.wire = Wire()
-        self.connection_made(self.wire)  # type: ignore[arg-type]
+        self.connection_made(self.wire)  # type: ignore[arg-type]  # as much of a transport as is used
         self.accept(b"")
 
     def received(self, text: str) -> None:

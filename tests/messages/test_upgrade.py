@@ -219,7 +219,7 @@ async def test_what_breaks_at_the_door_closes_with_1011(caplog: pytest.LogCaptur
 
 async def test_what_breaks_while_an_upgrade_is_judged_tells_the_client_nothing(caplog: pytest.LogCaptureFixture):
     async with serving() as served:
-        served.accounts.check = lambda _authorization: 1 / 0  # type: ignore[method-assign]
+        served.accounts.check = lambda _authorization: 1 / 0  # type: ignore[method-assign]  # a mistake
         answer = await served.ask()
         assert answer.status == 500
         assert answer.problem == "internal-error"

@@ -325,25 +325,21 @@ class Gateway:
             due = max(due + 1, loop.time())
             while (left := due - loop.time()) > 0:
                 await asyncio.sleep(min(left, _LOOK_SECONDS))
-                self._log_out_ended()
+                if self._doorkeeper.ends != self._ends:
+                    await self._look_at_all()
             self.tick += 1
-            for place, each in enumerate(list(self._connections)):
-                if place % _SWEEP_SLICE == _SWEEP_SLICE - 1:
-                    await asyncio.sleep(0)
-                try:
-                    self.look_at(each)
-                except Exception:  # noqa: BLE001 - logged; the deadlines of the others must hold
-                    _log.exception("a socket's deadlines could not be kept")
-                    each.abort()
+            await self._look_at_all()
 
-    def _log_out_ended(self) -> None:
-        ends = self._doorkeeper.ends
-        if ends == self._ends:
-            return
-        self._ends = ends
-        for each in list(self._sockets.values()):
-            if not each.ends_at and each.caller is not None and self._doorkeeper.has_ended(each.caller):
-                each.log_out("logged-out")
+    async def _look_at_all(self) -> None:
+        self._ends = self._doorkeeper.ends
+        for place, each in enumerate(list(self._connections)):
+            if place % _SWEEP_SLICE == _SWEEP_SLICE - 1:
+                await asyncio.sleep(0)
+            try:
+                self.look_at(each)
+            except Exception:  # noqa: BLE001 - logged; the deadlines of the others must hold
+                _log.exception("a socket's deadlines could not be kept")
+                each.abort()
 
     def look_at(self, socket: ClientSocket) -> None:
         """Keeps the socket's deadlines."""
