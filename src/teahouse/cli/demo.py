@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import signal
 import sys
 import tempfile
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from teahouse.cli import options
+from teahouse.cli.interruptible import run_interruptible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from teahouse.settings import Settings
 
 _MAX_PASSWORD_BYTES = 4096
-_INTERRUPTED, _TERMINATED = 130, 143
 
 
 class _Where(NamedTuple):
@@ -62,34 +59,12 @@ def command(buyers: int, stock: int, *, admin: str | None, as_json: bool, svg: P
         raise click.UsageError("--admin and --config are for a running server: give its --url too.")
     place = _Where(admin=_given(admin) if admin else None, **where)
     try:
-        report = _run(_demo(Plan(buyers, stock), place, console, quiet=as_json))
+        report = run_interruptible(_demo(Plan(buyers, stock), place, console, quiet=as_json))
     except DemoFailed as failure:
         click.echo(f"teahouse: {failure}", err=True)
         raise SystemExit(2) from failure
     _tell(report, console, as_json=as_json, svg=svg)
     raise SystemExit(0 if report.kept else 1)
-
-
-def _run(day: Coroutine[Any, Any, Report]) -> Report:
-    """Runs it; Ctrl-C and SIGTERM end it in order, its own server included."""
-    import uvloop
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_until_terminated(day))
-    except KeyboardInterrupt:
-        click.echo("teahouse: stopped", err=True)
-        raise SystemExit(_INTERRUPTED) from None
-    except asyncio.CancelledError:
-        click.echo("teahouse: stopped", err=True)
-        raise SystemExit(_TERMINATED) from None
-
-
-async def _until_terminated(day: Coroutine[Any, Any, Report]) -> Report:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await day
 
 
 async def _demo(plan: Plan, place: _Where, console: Console, *, quiet: bool) -> Report:

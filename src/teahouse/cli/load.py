@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Coroutine
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from teahouse.cli.interruptible import run_interruptible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from teahouse.load import Plan, Progress, Report
 
-_INTERRUPTED, _TERMINATED = 130, 143
 # One source address has some 28,000 ports towards one server.
 _MOST_CONNECTIONS = 28_000
 
@@ -68,7 +66,7 @@ def messages(*, url: str, realtime_url: str, pid: int | None, as_json: bool, con
     try:
         with ExitStack() as shown:
             progress = _progress(console, shown, quiet=as_json)
-            report = _run(_play(plan, url=url, realtime_url=realtime_url, pid=pid, progress=progress))
+            report = run_interruptible(_play(plan, url=url, realtime_url=realtime_url, pid=pid, progress=progress))
     except LoadFailed as failure:
         click.echo(f"teahouse: {failure}", err=True)
         raise SystemExit(2) from failure
@@ -91,28 +89,6 @@ def _progress(console: Console, shown: ExitStack, *, quiet: bool) -> Progress:
     if console.is_terminal and not console.is_dumb_terminal:
         return shown.enter_context(Bars(console))
     return Lines(console)
-
-
-def _run(load: Coroutine[Any, Any, Report]) -> Report:
-    """Runs it; Ctrl-C and SIGTERM close every socket in order."""
-    import uvloop
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_until_terminated(load))
-    except KeyboardInterrupt:
-        click.echo("teahouse: stopped", err=True)
-        raise SystemExit(_INTERRUPTED) from None
-    except asyncio.CancelledError:
-        click.echo("teahouse: stopped", err=True)
-        raise SystemExit(_TERMINATED) from None
-
-
-async def _until_terminated(load: Coroutine[Any, Any, Report]) -> Report:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await load
 
 
 def _tell(report: Report, console: Console, *, as_json: bool) -> None:
