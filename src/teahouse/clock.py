@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _POOL_BYTES = 8000
 _RANDOM_DIGITS = 16
@@ -13,6 +14,7 @@ _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 # Whole numbers throughout: seconds as a float lose a millisecond now and then.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_MOMENTS = 256
 
 
 class Clock:
@@ -42,7 +44,14 @@ class Clock:
 
         Ids of one process rise even within a millisecond and when the clock steps back (RFC 9562 §6.2, method 1).
         """
-        moment = self.now_ms()
+        return self._next_id(self.now_ms())
+
+    def new_ids(self, count: int) -> list[str]:
+        """So many ids of one moment, rising."""
+        moment, next_id = self.now_ms(), self._next_id
+        return [next_id(moment) for _ in range(count)]
+
+    def _next_id(self, moment: int) -> str:
         if moment > self._last_ms:
             self._begin(moment)
         else:
@@ -61,6 +70,8 @@ class Clock:
         self._last_ms, self._stamp, self._sequence = moment, f"{moment:012x}7", 0
 
 
+# Orders that were decided together share their times.
+@lru_cache(_MOMENTS)
 def to_datetime(milliseconds: int) -> datetime:
     """Unix milliseconds as an aware UTC datetime, which goes out as RFC 3339."""
     return _EPOCH + timedelta(milliseconds=milliseconds)

@@ -150,14 +150,13 @@ class Purchases:
 
     def _written(self, shelf: Shelf, asks: list[Reserve]) -> tuple[list[str], list[str | int]]:
         """A new order's id for each purchase, and the script's arguments."""
-        sale, new_id = shelf.sale, self._clock.new_id
+        sale = shelf.sale
         price, shard = sale.price, keys.shard_of(sale.id)
-        ids: list[str] = []
+        ids = [each[:-1] + shard for each in self._clock.new_ids(len(asks))]
         arguments: list[str | int] = []
-        for ask in asks:
-            order_id, buyer, key, quantity = new_id()[:-1] + shard, ask.buyer_id, ask.key, ask.quantity
+        for order_id, ask in zip(ids, asks, strict=True):
+            buyer, key, quantity = ask.buyer_id, ask.key, ask.quantity
             quoted = f'"{key}"' if '"' not in key and "\\" not in key else _quote(key).decode()
-            ids.append(order_id)
             arguments += (
                 f"{buyer} {key}",
                 quantity,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import lru_cache
 
 import msgspec
 
@@ -42,8 +43,8 @@ class AccessLog:
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self._lines: list[Line] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._second = -1
-        self._second_text = ""
+        self._millisecond = -1
+        self._stamp = ""
 
     @property
     def dropped(self) -> int:
@@ -55,15 +56,13 @@ class AccessLog:
         request_id: bytes, route: str,
     ) -> None:  # fmt: skip
         """``moment`` in Unix seconds, ``size`` the body's bytes."""
-        second = int(moment)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        stamp = f"{self._second_text}.{int((moment - second) * 1000):03d}Z"
+        millisecond = int(moment * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond, self._stamp = millisecond, _stamp(millisecond)
         duration = int(seconds * 1_000_000) / 1000
         if len(path) > _MAX_PATH:
             path = path[:_MAX_PATH] + "…"
-        self._lines.append(Line(stamp, method, path, status, size, duration, client, request_id.decode(), route))
+        self._lines.append(Line(self._stamp, method, path, status, size, duration, client, request_id.decode(), route))
         if len(self._lines) >= _GATHER_LINES:
             self._flush()
         elif self._timer is None:
@@ -81,6 +80,16 @@ class AccessLog:
         lines, self._lines = self._lines, []
         if lines:
             self._writer.write(self._encode_lines(lines))
+
+
+def _stamp(millisecond: int) -> str:
+    second, rest = divmod(millisecond, 1000)
+    return f"{_stamp_of_second(second)}.{rest:03d}Z"
+
+
+@lru_cache(1)
+def _stamp_of_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 class NullAccessLog:

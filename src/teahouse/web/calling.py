@@ -51,6 +51,8 @@ def compose(handler: Handler, extracts: list[Extract], provided: list[bool], *, 
             return _provided(handler, extracts)
         case 2:
             return _provided_and_one(handler, extracts)
+        case 4:
+            return _provided_and_three(handler, extracts)
     return _provided_and_more(handler, extracts)
 
 
@@ -96,6 +98,18 @@ def _provided_and_one(handler: Handler, extracts: list[Extract]) -> Handler:
         if value.__class__ in AWAITED:
             return _go_on(handler, extracts, request, [value])
         return handler(value, extract(request))
+
+    return call
+
+
+def _provided_and_three(handler: Handler, extracts: list[Extract]) -> Handler:
+    provide, a, b, c = extracts
+
+    def call(request: Request) -> Any:
+        value = provide(request)
+        if value.__class__ in AWAITED:
+            return _go_on(handler, extracts, request, [value])
+        return handler(value, a(request), b(request), c(request))
 
     return call
 

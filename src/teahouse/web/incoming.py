@@ -144,10 +144,8 @@ class Incoming(asyncio.Protocol):
                 headers[name] = joined(name, headers[name], value)
             except Problem as problem:
                 self._failure = problem
-        elif len(headers) < self._server.limits.head_fields:
-            headers[name] = value
         else:
-            self._failure = RequestHeaderFieldsTooLarge("There are too many header fields.")
+            headers[name] = value
 
     def on_headers_complete(self) -> None:
         if self._failure is not None:
@@ -155,6 +153,9 @@ class Incoming(asyncio.Protocol):
         headers = self._headers
         if b"host" not in headers and self._parser.get_http_version() == "1.1":
             self._failure = BadRequest("A request says which Host it is for (RFC 9112).")
+            return
+        if len(headers) > self._server.limits.head_fields:
+            self._failure = RequestHeaderFieldsTooLarge("There are too many header fields.")
             return
         self.phase = BODY
         self.since = self._server.tick

@@ -18,15 +18,16 @@ def networks(values: Iterable[str]) -> tuple[Network, ...]:
 class Origin:
     """The peer of one connection, and the proxies that are believed."""
 
-    __slots__ = ("_trusted", "peer")
+    __slots__ = ("_is_proxy", "_trusted", "peer")
 
     def __init__(self, peer: str, trusted: tuple[Network, ...]) -> None:
         self.peer = peer
         self._trusted = trusted
+        self._is_proxy = bool(trusted) and self._is_trusted(peer)
 
     def client_address(self, headers: Mapping[bytes, bytes]) -> str:
         """The nearest address in X-Forwarded-For that is not a trusted proxy; the peer where the peer is not one."""
-        if not self._trusted or not self._is_trusted(self.peer):
+        if not self._is_proxy:
             return self.peer
         client = self.peer
         forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
@@ -41,7 +42,7 @@ class Origin:
 
     def scheme(self, headers: Mapping[bytes, bytes]) -> str:
         """``https`` where a trusted proxy says so, else ``http``."""
-        if self._trusted and self._is_trusted(self.peer):
+        if self._is_proxy:
             said = headers.get(b"x-forwarded-proto", b"").split(b",")[-1].strip().lower()
             if said == b"https":
                 return "https"

@@ -235,7 +235,8 @@ class Server:
     def handled(self, work: asyncio.Future[Any]) -> None:
         """What a handler waited for has come."""
         self._running.discard(work)
-        self._ended.set()
+        if self.draining:
+            self._ended.set()
 
     def body_limit(self, request: Request) -> int:
         """How many bytes of body the request may have."""

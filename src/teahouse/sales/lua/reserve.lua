@@ -35,16 +35,15 @@ local count = (#ARGV - 4) / 3
 local slots, buyers = {}, {}
 for i = 1, count do
   local slot = ARGV[3 * i + 2]
-  slots[i] = slot
-  buyers[i] = sub(slot, 1, find(slot, ' ', 1, true) - 1)
+  slots[i], buyers[i] = slot, sub(slot, 1, find(slot, ' ', 1, true) - 1)
 end
 local known = redis.call('HMGET', KEYS[2], unpack(slots))
 local before = redis.call('HMGET', KEYS[3], unpack(buyers))
 
 local placed = tonumber(sale[13])
 local reply = {'ok', now, seq, remaining, placed}
-local due_at = whole(now + tonumber(sale[4]) * 1000)
-local rest = '"reserved",' .. whole(now) .. ',' .. due_at .. ',' .. whole(now) .. ',1]'
+local now_text, due_at = whole(now), whole(now + tonumber(sale[4]) * 1000)
+local rest = '"reserved",' .. now_text .. ',' .. due_at .. ',' .. now_text .. ',1]'
 local taken, holding, repeats, places = {}, {}, {}, {}
 local new_slots, new_rows, new_ids, logged = {}, {}, {}, {}
 local changed_buyers, ids_of = {}, {}
@@ -53,39 +52,38 @@ local made = 0
 for i = 1, count do
   local slot, buyer = slots[i], buyers[i]
   local earlier = known[i] or taken[slot]
+  local outcome = 0
   if earlier then
     repeats[#repeats + 1] = earlier
     places[#places + 1] = 5 + i
-    reply[5 + i] = 0
   elseif now < starts then
-    reply[5 + i] = 3
+    outcome = 3
   elseif now >= ends then
-    reply[5 + i] = 4
+    outcome = 4
   else
-    local quantity = tonumber(ARGV[3 * i + 3])
-    local units = (holding[buyer] or tonumber(before[i] or '0')) + quantity
+    local quantity, held = ARGV[3 * i + 3] + 0, holding[buyer]
+    local units = (held or before[i] or 0) + quantity
     if units > limit then
-      reply[5 + i] = 2
+      outcome = 2
     elseif quantity > remaining then
-      reply[5 + i] = 1
+      outcome = 1
     else
       local head = ARGV[3 * i + 4]
       local id, row = sub(head, 3, 34), head .. rest
-      made = made + 1
       remaining, reserved = remaining - quantity, reserved + quantity
-      if holding[buyer] then
+      if held then
         ids_of[buyer] = ids_of[buyer] .. id
       else
         changed_buyers[#changed_buyers + 1], ids_of[buyer] = buyer, id
       end
       holding[buyer], taken[slot] = units, id
-      new_slots[2 * made - 1], new_slots[2 * made] = slot, id
-      new_rows[2 * made - 1], new_rows[2 * made] = id, row
-      new_ids[made] = id
-      logged[made] = row
-      reply[5 + i] = 0
+      new_slots[2 * made + 1], new_slots[2 * made + 2] = slot, id
+      new_rows[2 * made + 1], new_rows[2 * made + 2] = id, row
+      made = made + 1
+      new_ids[made], logged[made] = id, row
     end
   end
+  reply[5 + i] = outcome
 end
 
 if made > 0 then
@@ -97,8 +95,9 @@ if made > 0 then
   redis.call('INCRBY', prefix .. 'live', made)
   local minute = math.floor(now / MINUTE)
   local new_held = {}
-  for i, buyer in ipairs(changed_buyers) do
-    new_held[2 * i - 1], new_held[2 * i] = buyer, holding[buyer]
+  for i = 1, #changed_buyers do
+    local buyer = changed_buyers[i]
+    new_held[2 * i - 1], new_held[2 * i] = buyer, whole(holding[buyer])
   end
   redis.call('HSET', KEYS[3], unpack(new_held))
   note_recent(prefix, minute, changed_buyers, ids_of)
