@@ -230,22 +230,34 @@ async def test_many_calls_leave_as_two_shares_where_two_flushes_may_overlap():
     assert await asyncio.gather(*calls) == [number * 10 for number in range(100)]
 
 
-async def test_an_overlapping_flush_leaves_once_it_is_as_large_as_the_one_under_way():
+async def test_an_overlapping_flush_leaves_once_it_is_half_as_large_again_as_the_one_under_way():
     engine = Engine()
     batching = batcher(engine, max_flushes=2)
-    for number in range(3):
+    for number in range(2):
         batching.submit(number)
     await settle()
+    batching.submit(2)
     batching.submit(3)
+    await settle()
+    assert engine.batches == [[0, 1]]
     batching.submit(4)
     await settle()
-    assert engine.batches == [[0, 1, 2]]
+    assert engine.batches == [[0, 1], [2, 3, 4]]
     batching.submit(5)
     await settle()
-    assert engine.batches == [[0, 1, 2], [3, 4, 5]]
-    batching.submit(6)
-    await settle()
     assert len(engine.batches) == 2
+
+
+async def test_who_is_answered_and_asks_again_at_once_is_in_the_next_of_overlapping_flushes():
+    engine = Engine()
+    batching = batcher(engine, max_flushes=2)
+    first = [batching.submit(number) for number in range(2)]
+    await settle()
+    batching.submit(2)
+    first[1].add_done_callback(lambda _done: batching.submit(3))
+    engine.gate.release()
+    await settle()
+    assert engine.batches == [[0, 1], [2, 3]]
 
 
 async def test_what_waits_beside_a_larger_flush_leaves_with_the_last_that_ends():
@@ -254,18 +266,18 @@ async def test_what_waits_beside_a_larger_flush_leaves_with_the_last_that_ends()
     for number in range(4):
         batching.submit(number)
     await settle()
-    others = [batching.submit(number) for number in range(4, 8)]
+    others = [batching.submit(number) for number in range(4, 10)]
     await settle()
-    late = batching.submit(8)
+    late = batching.submit(10)
     engine.gate.release()
     await settle()
     assert len(engine.batches) == 2
     engine.gate.release()
     await asyncio.gather(*others)
     await settle()
-    assert engine.batches[2:] == [[8]]
+    assert engine.batches[2:] == [[10]]
     engine.gate.release()
-    assert await late == 80
+    assert await late == 100
 
 
 async def test_one_of_two_overlapping_flushes_that_is_cancelled_leaves_the_other_its_calls():

@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 # Shares of overlapping flushes are no smaller: each flush has its price.
 _WHOLE = 32
+# Few callers would else go round in many small batches. Measured: 1.5 is a twentieth less for the engine than 1.
+_LARGER = 1.5
 _LOOK_EVERY = 64
 
 
@@ -50,7 +52,8 @@ class Batcher(Generic[Call, Result]):
     """Gathers calls and hands them to ``flush``, one batch at a time, oldest first.
 
     With ``max_flushes`` above 1 so many batches may be under way: many calls leave in equal shares, and another batch
-    leaves once it is as large as those that are under way. They leave in order; whether they end so is up to ``flush``.
+    leaves once it is half as large again as those that are under way. They leave in order; whether they end so is up to
+    ``flush``. The answers of one go out before the next leaves: who has got one may ask again, and be in it.
 
     ``flush`` takes up to ``max_batch`` calls and returns one result or one exception for each, in the same order.
     At most ``max_waiting`` calls wait; one more is answered ``Overloaded``. A caller cancelled before its call has
@@ -126,22 +129,24 @@ class Batcher(Generic[Call, Result]):
         self._starting = True
         self._flushers.add(loop.create_task(self._drain(loop), name=f"flush {self.name}"))
 
-    def _may_leave(self, others: int) -> bool:
+    def _may_leave(self, others: int, larger: float = _LARGER) -> bool:
         if others == 0:
             return True
-        return others < self._max_flushes and len(self._waiting) * others >= self._under_way
+        return others < self._max_flushes and len(self._waiting) * others >= self._under_way * larger
 
     async def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         self._starting = False
         try:
             while batch := self._take():
                 self._under_way += len(batch)
-                if self._waiting and not self._starting and self._may_leave(len(self._flushers)):
+                if self._waiting and not self._starting and self._may_leave(len(self._flushers), 1):
                     self._start(loop)
                 try:
                     await self._send(batch)
                 finally:
                     self._under_way -= len(batch)
+                if self._max_flushes > 1:
+                    await asyncio.sleep(0)
                 if not self._may_leave(len(self._flushers) - 1):
                     break
         finally:

@@ -46,14 +46,8 @@ def compose(handler: Handler, extracts: list[Extract], provided: list[bool], *, 
     if any(provided[1:]):
         return _checked(handler, extracts)
     # The usual signature: a provider's value first, such as the caller, then what the request says.
-    match len(extracts):
-        case 1:
-            return _provided(handler, extracts)
-        case 2:
-            return _provided_and_one(handler, extracts)
-        case 4:
-            return _provided_and_three(handler, extracts)
-    return _provided_and_more(handler, extracts)
+    usual = {1: _provided, 2: _provided_and_one, 4: _provided_and_three}
+    return usual.get(len(extracts), _provided_and_more)(handler, extracts)
 
 
 def _by_position(handler: Handler) -> Handler:
