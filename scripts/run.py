@@ -35,7 +35,7 @@ def main() -> int:
     try:
         if not _ready(server, url):
             return 0 if stopped.is_set() else server.poll() or 1
-        status = _demo(url, data_dir)
+        status = _demo(url, f"ws://{HOST}:{realtime_port}", data_dir)
         if stopped.is_set() or os.environ.get("ONCE") == "1":
             return 0 if stopped.is_set() else status
         print(f"\nTeahouse is up at {url} (its interface: {url}/docs). Ctrl-C stops it.", flush=True)
@@ -90,8 +90,9 @@ def _ready(server: subprocess.Popen[bytes], url: str) -> bool:
     return False
 
 
-def _demo(url: str, data_dir: Path) -> int:
-    demo = subprocess.Popen([TEAHOUSE, "demo", "--url", url, "--data-dir", str(data_dir)], start_new_session=True)
+def _demo(url: str, realtime_url: str, data_dir: Path) -> int:
+    command = [TEAHOUSE, "demo", "--url", url, "--data-dir", str(data_dir), "--realtime-url", realtime_url]
+    demo = subprocess.Popen(command, start_new_session=True)
     while demo.poll() is None:
         if stopped.wait(0.1):
             demo.terminate()

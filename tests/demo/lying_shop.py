@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import msgspec
 from teahouse.problems import (
     AccessTokenInvalid,
     BadCredentials,
+    Forbidden,
     IdempotencyMismatch,
     LimitReached,
     NotFound,
@@ -24,6 +26,7 @@ from teahouse.problems import (
 )
 from teahouse.web import App, Header, Request
 from teahouse.web.server import Server
+from tests.demo.lying_room import LyingRoom
 
 PASSWORD = "the operator's password"
 
@@ -47,6 +50,8 @@ class LyingShop:
     def __init__(self, lie: str = "") -> None:
         self.lie = lie
         self.app = App()
+        self.room = LyingRoom(lie)
+        self.realtime_url = ""
         self.orders: list[Order] = []
         self.refused: dict[tuple[str, str], int] = {}
         self.codes: set[str] = set()
@@ -56,6 +61,7 @@ class LyingShop:
         self._accounts()
         self._shop()
         self._orders()
+        self._messages()
 
     # --- who ---
 
@@ -70,20 +76,22 @@ class LyingShop:
         app = self.app
 
         @app.post("/v1/auth/password")
-        def password(body: dict[str, str]) -> dict[str, str]:
+        def password(body: dict[str, str]) -> dict[str, Any]:
             if body["password"] != PASSWORD:
                 raise BadCredentials
             return tokens(body["username"])
 
         @app.post("/v1/auth/wechat")
-        def wechat(body: dict[str, str]) -> dict[str, str]:
+        def wechat(body: dict[str, str]) -> dict[str, Any]:
             if body["code"] in self.codes or self.lie == "asks-the-real-wechat":
                 raise WechatCodeInvalid
             self.codes.add(body["code"])
-            return tokens(body["code"].split("-")[1])
+            name = body["code"].split("-")[1]
+            self.room.known.add(name)
+            return tokens(name)
 
         @app.post("/v1/auth/refresh")
-        def refresh(body: dict[str, str]) -> dict[str, str]:
+        def refresh(body: dict[str, str]) -> dict[str, Any]:
             return tokens(body["refreshToken"])
 
         @app.post("/v1/auth/logout", status=204)
@@ -179,8 +187,9 @@ class LyingShop:
             found = self.find(order_id, caller)
             if self.lie == "does-not-cancel":
                 raise OrderNotCancellable
-            found.status = "reserved" if self.lie == "forgets-to-cancel" else "cancelled"
-            return self.shown(found)
+            if self.lie == "forgets-to-cancel":
+                return self.shown(found)
+            return self.became(found, "cancelled")
 
         @app.post("/v1/sandbox/payments")
         def pay(body: dict[str, str], caller: Caller) -> dict[str, Any]:
@@ -188,10 +197,38 @@ class LyingShop:
             self.expire()
             state = "settled"
             if found.status == "reserved" or (found.status == "expired" and self.remaining() >= found.quantity):
-                found.status = "paid"
+                self.became(found, "paid")
             elif found.status != "paid":
                 state = "dropped" if self.lie == "drops-late-money" else "refund-due"
             return {"orderId": found.id, "state": state, "reason": ""}
+
+    def became(self, order: Order, status: str) -> dict[str, Any]:
+        order.status = status
+        self.room.tell(order.buyer, self.shown(order), status)
+        return self.shown(order)
+
+    # --- the room ---
+
+    def _messages(self) -> None:
+        app = self.app
+
+        @app.post("/v1/rooms", status=201)
+        def open_room(_caller: Caller, body: dict[str, Any]) -> dict[str, str]:
+            if self.lie == "has-no-rooms":
+                raise NotFound
+            self.room.guests.update(body["members"])
+            return {"id": "r"}
+
+        @app.post("/v1/rooms/{room_id}/members")
+        def add(room_id: str, body: dict[str, list[str]]) -> dict[str, list[str]]:
+            self.room.guests.update(body["userIds"])
+            return {"added": body["userIds"]}
+
+        @app.post("/v1/messages", status=201)
+        def say(caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
+            if self.lie == "silences-the-shop":
+                raise Forbidden
+            return {"id": body["id"], "to": body["to"], "seq": self.room.say(caller.name, body), "timestamp": 0}
 
     def find(self, order_id: str, caller: Caller) -> Order:
         found = next(order for order in self.orders if order.id == order_id)
@@ -206,7 +243,7 @@ class LyingShop:
             return
         for order in self.orders:
             if order.status == "reserved" and order.pay_before < datetime.now(UTC):
-                order.status = "expired"
+                self.became(order, "expired")
 
     def units(self, *statuses: str) -> int:
         return sum(order.quantity for order in self.orders if order.status in statuses)
@@ -253,18 +290,22 @@ class LyingShop:
         }
 
 
-def tokens(name: str) -> dict[str, str]:
-    return {"accessToken": f"{name}.good", "refreshToken": name}
+def tokens(name: str) -> dict[str, Any]:
+    return {"accessToken": f"{name}.good", "refreshToken": name, "user": {"id": name}}
 
 
 @asynccontextmanager
 async def serving(shop: LyingShop) -> AsyncIterator[str]:
-    """The shop on a free port; its address."""
+    """The shop on free ports; its address. A shop that lies with "has-no-sockets" has none."""
     await shop.app.startup()
     server = Server(shop.app)
     port = await server.start("127.0.0.1", 0)
+    gateway = await asyncio.start_server(shop.room.socket, "127.0.0.1", 0)
+    if shop.lie != "has-no-sockets":
+        shop.realtime_url = f"ws://127.0.0.1:{gateway.sockets[0].getsockname()[1]}"
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
+        gateway.close()
         await server.stop(1)
         await shop.app.shutdown(1)

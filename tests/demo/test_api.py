@@ -7,8 +7,9 @@ import pytest
 from teahouse.demo.answers import Made
 from teahouse.demo.api import Api, Surprise, read, slug
 from teahouse.demo.ledger import Kind, Ledger
-from teahouse.demo.operator import _date
+from teahouse.demo.operator import Operator, _date
 from teahouse.web.client import Answer, Client
+from tests.demo.lying_shop import LyingShop, serving
 from tests.web.scripted import OK, answering, scripted
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
@@ -55,6 +56,23 @@ async def test_hanging_up_on_nobody_is_no_surprise():
         pass
     async with Client(url) as client:
         await Api(client, a_ledger()).hang_up("/", {}, "a-key")
+
+
+async def test_a_room_of_more_guests_than_one_request_may_name_has_them_all():
+    shop, guests = LyingShop(), [f"guest{number}" for number in range(450)]
+    async with serving(shop) as url, Client(url) as client:
+        api = Api(client, a_ledger())
+        api.token = "operator.good"
+        await Operator(api, url).open_room(guests)
+    assert shop.room.guests == set(guests)
+
+
+async def test_a_room_that_takes_no_more_guests_is_a_surprise():
+    made = b'HTTP/1.1 201 x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{"id":"r"}'
+    refused = b"HTTP/1.1 403 x\r\nContent-Length: 0\r\n\r\n"
+    async with scripted(answering(made, refused)) as url, Client(url) as client:
+        with pytest.raises(Surprise, match="POST /v1/rooms/r/members: 403"):
+            await Operator(Api(client, a_ledger()), url).open_room(["guest"] * 201)
 
 
 def an_answer(status: int, body: bytes, kind: str = "application/json") -> Answer:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -58,6 +59,11 @@ def test_a_whole_day_on_a_server_of_its_own(clean: Path):
     assert (report["sold"], report["remaining"], report["difference"]) == (8, 0, 0)
     assert report["expired"] + report["cancelled"] == report["resold"] == 3
     assert all(doubles["pairs"] == doubles["alike"] for doubles in report["doubles"])
+    room = report["room"]
+    assert (room["sockets"], room["lost"], room["inSequence"]) == (30, {}, True)
+    assert room["sent"] == room["acknowledged"] > 30
+    assert room["delivered"] == room["expected"] > 900
+    assert (report["resultsByPush"], report["resultsByAsking"]) == (11, 0)
     assert [path.name for path in clean.iterdir()] == ["day.svg"]
 
 
@@ -67,6 +73,13 @@ def test_a_day_on_a_running_server_whose_data_directory_is_named(clean: Path):
         assert done.returncode == 0, done.stderr
         assert "Every promise was kept. Difference 0." in done.stdout
         assert "The sale starts" in done.stdout
+        assert "--realtime-url names the place" in " ".join(done.stdout.split())
+        realtime = re.search(r"ws://[^/\s]+", server.said)
+        assert realtime is not None
+        words = ["--url", server.url, "--realtime-url", realtime[0], "--data-dir", str(clean / "data")]
+        done = demo("--buyers", "2", "--stock", "1", *words)
+        assert done.returncode == 0, done.stderr
+        assert "of 2 buyers, held to the end" in done.stdout
         assert server.stop() == 0
         assert "Traceback" not in server.said
 
@@ -133,6 +146,11 @@ def test_where_no_server_is_the_day_cannot_be_played(clean: Path):
         (["--buyers", "0"], "--buyers"),
         (["--stock", "many"], "--stock"),
         (["--admin", "x"], "--url"),
+        (["--realtime-url", "ws://x"], "--url"),
+        (
+            ["--url", "http://127.0.0.1:1", "--realtime-url", "http://x", "--admin", "x"],
+            "--realtime-url: http://x is not",
+        ),
         (["--url", "localhost:8000", "--admin", "x"], "is not an address such as http://127.0.0.1:8000"),
     ],
 )

@@ -30,8 +30,10 @@ def hired(password: str, *, origin: str = "") -> Callable[[], Awaitable[Credenti
 
 async def day(lie: str = "", *, buyers: int = 20, stock: int = 6) -> Report:
     ledger = Ledger(buyers=buyers, stock=stock, limit=1)
-    async with serving(LyingShop(lie)) as url:
-        await play_day(QuickPlan(buyers, stock), url, hired(PASSWORD), NoStage(), ledger)
+    shop = LyingShop(lie)
+    async with serving(shop) as url:
+        plan = QuickPlan(buyers, stock)
+        await play_day(plan, url, hired(PASSWORD), NoStage(), ledger, realtime_url=shop.realtime_url)
     return close_books(ledger, 1.0)
 
 
@@ -51,6 +53,54 @@ async def test_a_shop_that_needs_patience_gets_it(mood: str):
     report = await day(mood)
     assert report.kept, broken(report)
     assert report.asked_again > 0
+
+
+async def test_buyers_are_told_what_became_of_their_orders():
+    report = await day(buyers=40, stock=20)
+    assert report.kept, report.promises
+    assert (report.results_by_push, report.results_by_asking) == (20 + report.expired + report.cancelled, 0)
+    assert {times.kind for times in report.news} == {"order paid", "order cancelled", "order expired"}
+
+
+async def test_everybody_in_the_room_hears_everything():
+    report = await day(buyers=40, stock=20)
+    room = report.room
+    assert (room.wanted, room.sockets, room.lost, room.in_sequence) == (40, 40, {}, True)
+    # The shop welcomes everybody, and says what is back.
+    assert room.by_the_shop >= 2
+    assert room.sent == room.acknowledged > 40
+    assert room.delivered == room.expected == 39 * (room.sent - room.by_the_shop) + 40 * room.by_the_shop
+
+
+async def test_who_waits_does_not_ask_until_the_shop_says_that_something_is_back():
+    told, asking = await asyncio.gather(day(buyers=40, stock=20), day("has-no-sockets", buyers=40, stock=20))
+    looks = [
+        next(times.requests for times in report.times if times.kind == "look at the sale") for report in (told, asking)
+    ]
+    # Everybody once before the start, and the shop's clock twice.
+    assert looks[0] == 42 < looks[1]
+
+
+@pytest.mark.parametrize("mood", ["has-no-sockets", "tells-nobody"])
+async def test_who_is_told_nothing_asks_once(mood: str):
+    report = await day(mood, buyers=10, stock=4)
+    assert report.kept, report.promises
+    assert report.results_by_push == 0
+    assert report.results_by_asking == 4 + report.expired + report.cancelled
+    reads = next(times.requests for times in report.times if times.kind == "read an order")
+    # Each order once when it was promised and once for its result, and everybody's orders in the evening.
+    assert reads == 2 * report.results_by_asking + 10
+
+
+async def test_where_no_sockets_are_the_table_says_where_they_were_looked_for():
+    report = await day("has-no-sockets", buyers=2, stock=1)
+    assert (report.room.sockets, report.room.sent) == (0, 0)
+    assert "ws://127.0.0.1:" in report.room.absent
+
+
+async def test_an_address_that_is_named_must_take_sockets():
+    with pytest.raises(DemoFailed, match="401. --realtime-url must be the realtime port"):
+        await day("lets-nobody-in")
 
 
 async def test_an_honest_day_has_everything_in_it():
@@ -77,6 +127,8 @@ async def test_an_honest_day_has_everything_in_it():
     }
 
 
+EVERYBODY = "Every message in the room reaches everybody there, in sequence, once"
+RESULTS = "Every buyer hears what became of their order"
 LIES = {
     "oversells": "Never more sold than there is",
     "undersells": "Nothing left over while somebody waits",
@@ -91,6 +143,20 @@ LIES = {
     "shows-orders-to-anybody": "Every refusal says the right reason",
     "never-returns-stock": "What is not paid returns on time, once",
     "drops-late-money": "Money that comes too late is settled or refunded",
+    "loses-a-message": EVERYBODY,
+    "says-it-twice": EVERYBODY,
+    "mixes-up-the-order": EVERYBODY,
+    "renumbers-messages": EVERYBODY,
+    "numbers-with-gaps": EVERYBODY,
+    "does-not-acknowledge": EVERYBODY,
+    "refuses-a-message": EVERYBODY,
+    "drops-sockets": EVERYBODY,
+    "silences-the-shop": EVERYBODY,
+    "tells-somebody-else": RESULTS,
+    "tells-a-wrong-result": RESULTS,
+    "tells-twice": RESULTS,
+    "contradicts-itself": "Every request was answered",
+    "has-no-rooms": "Every request was answered",
     "has-no-catalogue": "Every request was answered",
     "speaks-gibberish": "Every request was answered",
     "has-no-last-page": "Every request was answered",

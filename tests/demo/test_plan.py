@@ -48,6 +48,13 @@ def test_the_default_day_is_the_one_the_page_describes():
 
 
 @given(SIZES)
+def test_people_talk_and_a_crowd_talks_less(sockets: int):
+    messages = Plan(sockets, 1).messages(sockets)
+    assert 2 <= messages <= max(2 * sockets, 2)
+    assert messages == 2 or messages * sockets <= 40_000
+
+
+@given(SIZES)
 def test_a_big_day_stays_within_its_means(buyers: int):
     plan = Plan(buyers, buyers)
     assert plan.connections <= MAX_CONNECTIONS

@@ -9,7 +9,8 @@ import pytest
 
 from teahouse.demo.ledger import MOST_KEPT, Ask, Late, Ledger, Probe, Reply, Twins
 from teahouse.demo.promises import judge
-from tests.demo.ledgers import a_good_day, accept, books
+from teahouse.demo.talk import Heard, Push
+from tests.demo.ledgers import DUE, a_good_day, accept, books
 
 
 def broken(ledger: Ledger) -> dict[str, list[str]]:
@@ -18,7 +19,7 @@ def broken(ledger: Ledger) -> dict[str, list[str]]:
 
 def test_a_good_day_keeps_every_promise():
     assert broken(a_good_day()) == {}
-    assert len(judge(a_good_day())) == 11
+    assert len(judge(a_good_day())) == 13
 
 
 def one_too_many(ledger: Ledger) -> None:
@@ -119,6 +120,64 @@ def money_sent_back_too_soon(ledger: Ledger) -> None:
     ledger.late.append(Late("refund-due", 5, 5))
 
 
+def a_lost_socket(ledger: Ledger) -> None:
+    ledger.talk.tally.lost[1006] += 1
+
+
+def a_message_nobody_heard(ledger: Ledger) -> None:
+    ledger.talk.tally.say("m3", 0, 5, 3.0)
+    ledger.talk.acknowledge("m3", 3, 3.001)
+
+
+def a_message_that_was_not_acknowledged(ledger: Ledger) -> None:
+    ledger.talk.tally.say("m3", 0, 1, 3.0)
+
+
+def a_message_that_was_refused(ledger: Ledger) -> None:
+    ledger.talk.tally.say("m3", 0, 1, 3.0)
+    ledger.talk.tally.refuse("m3", "too-many-frames")
+
+
+def a_message_heard_twice(ledger: Ledger) -> None:
+    ledger.talk.deliver("m1", 1, 1, 3.0)
+
+
+def a_message_out_of_sequence(ledger: Ledger) -> None:
+    ledger.talk.tally.disordered += 1
+
+
+def a_message_with_two_numbers(ledger: Ledger) -> None:
+    ledger.talk.misnumbered += 1
+
+
+def a_gap_between_messages(ledger: Ledger) -> None:
+    ledger.talk.seqs["shop-2"] = 3
+
+
+def a_result_nobody_heard(ledger: Ledger) -> None:
+    del ledger.talk.heard["a", "paid"]
+
+
+def a_result_told_to_another_buyer(ledger: Ledger) -> None:
+    ledger.talk.pushes.append(Push(1, "a", "paid", DUE.timestamp()))
+
+
+def a_result_of_no_order(ledger: Ledger) -> None:
+    ledger.talk.pushes.append(Push(1, "x", "paid", DUE.timestamp()))
+
+
+def a_wrong_result(ledger: Ledger) -> None:
+    ledger.talk.pushes.append(Push(0, "a", "cancelled", DUE.timestamp()))
+
+
+def an_expiry_before_its_time(ledger: Ledger) -> None:
+    ledger.talk.pushes.append(Push(0, "a", "expired", DUE.timestamp() - 1.0))
+
+
+def a_result_told_twice(ledger: Ledger) -> None:
+    ledger.talk.pushes.append(ledger.talk.pushes[0])
+
+
 def one_order_for_two(ledger: Ledger) -> None:
     ledger.accepted(4, ledger.sold["a"].reserved, resold=False)
 
@@ -150,6 +209,20 @@ def one_order_for_two(ledger: Ledger) -> None:
         (money_that_is_nowhere, "Money that comes too late"),
         (money_for_nothing, "Money that comes too late"),
         (money_sent_back_too_soon, "Money that comes too late"),
+        (a_lost_socket, "Every message"),
+        (a_message_nobody_heard, "Every message"),
+        (a_message_that_was_not_acknowledged, "Every message"),
+        (a_message_that_was_refused, "Every message"),
+        (a_message_heard_twice, "Every message"),
+        (a_message_out_of_sequence, "Every message"),
+        (a_message_with_two_numbers, "Every message"),
+        (a_gap_between_messages, "Every message"),
+        (a_result_nobody_heard, "Every buyer hears"),
+        (a_result_told_to_another_buyer, "Every buyer hears"),
+        (a_result_of_no_order, "Every buyer hears"),
+        (a_wrong_result, "Every buyer hears"),
+        (an_expiry_before_its_time, "Every buyer hears"),
+        (a_result_told_twice, "Every buyer hears"),
         (one_order_for_two, "Every request"),
     ],
 )
@@ -158,6 +231,19 @@ def test_a_broken_promise_is_seen_and_explained(crime: Callable[[Ledger], None],
     crime(ledger)
     [found] = [name for name in broken(ledger) if name.startswith(promise)]
     assert all(broken(ledger)[found])
+
+
+def test_a_result_that_was_asked_for_is_heard_too():
+    ledger = a_good_day()
+    ledger.talk.pushes.clear()
+    ledger.talk.heard = {key: Heard(by_push=False, seconds=3.0) for key in ledger.talk.heard}
+    assert broken(ledger) == {}
+
+
+def test_what_was_paid_too_late_may_have_been_told_to_be_expired():
+    ledger = a_good_day()
+    ledger.talk.pushes.append(Push(0, "a", "expired", DUE.timestamp() + 0.1))
+    assert broken(ledger) == {}
 
 
 def test_of_many_mishaps_the_first_are_told_and_all_are_counted():

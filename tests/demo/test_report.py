@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -14,6 +15,7 @@ from teahouse.demo.report import Report, close_books, percentile
 from teahouse.demo.stage import Phase
 from teahouse.demo.stage_rich import LiveStage, PlainStage
 from teahouse.demo.table_rich import draw, show
+from teahouse.demo.talk import Talk
 from tests.demo.ledgers import a_good_day
 
 
@@ -45,6 +47,19 @@ def test_the_figures_are_those_of_the_day():
     assert (times.kind, times.requests, times.p50, times.p99) == ("purchase", 100, 50.0, 99.0)
 
 
+def test_the_figures_of_the_room_are_those_of_the_day():
+    report = good_report()
+    room = report.room
+    assert (room.sockets, room.sent, room.by_the_shop, room.acknowledged) == (5, 2, 1, 2)
+    assert (room.expected, room.delivered, room.in_sequence) == (9, 9, True)
+    assert room.p50 == pytest.approx(2.0, rel=0.03)
+    assert (report.results_by_push, report.results_by_asking) == (4, 0)
+    assert [(times.kind, times.requests, times.p50) for times in report.news] == [
+        ("order paid", 3, 20.0),
+        ("order expired", 1, 20.0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("count", "share", "expected"), [(1, 0.5, 1), (1, 0.99, 1), (2, 0.5, 1), (100, 0.99, 99), (101, 0.99, 100)]
 )
@@ -56,7 +71,56 @@ def test_a_newcomer_reads_what_happened():
     text = printed(good_report())
     for words in ("5 buyers, 3 items", "of 3, all of them", "1 not paid in time", "sold-out", "answered alike"):
         assert words in text
+    flat = " ".join(text.split())
+    for words in (
+        "sockets 5 of 5 buyers, held to the end",
+        "messages 2 1 by the shop, all stored",
+        "delivered 9 of 9: 100 %, in sequence, each once",
+        "results by push 4",
+        "a message, to all receivers 9 2.0",
+        "order expired, after its time was up 1 20.0",
+    ):
+        assert words in flat
+    assert "by asking" not in flat
     assert text.rstrip().endswith("Every promise was kept. Difference 0.")
+
+
+def talked(break_it: Callable[[Talk], None]) -> str:
+    ledger = a_good_day()
+    break_it(ledger.talk)
+    return " ".join(printed(close_books(ledger, 4.2), width=120).split())
+
+
+def test_what_went_wrong_in_the_room_is_read_there():
+    def lose_a_message(talk: Talk) -> None:
+        talk.tally.say("m3", 0, 3001, 3.0)
+        for place in range(1, 3000):
+            talk.tally.deliver("m3", place, 3.001)
+
+    def mix_up(talk: Talk) -> None:
+        talk.tally.disordered += 1
+        talk.tally.lost[4408] += 2
+
+    text = talked(lose_a_message)
+    assert "messages 3 1 by the shop, 2 stored" in text
+    assert "delivered 3,008 of 3,009: 99.9 %" in text
+    text = talked(mix_up)
+    assert "of 5 buyers, 2 lost with 4408" in text
+    assert "100 %, not each once and in sequence" in text
+
+
+def test_sockets_that_could_not_be_had_are_told_with_what_to_do():
+    def have_none(talk: Talk) -> None:
+        talk.sockets, talk.absent = 0, "ws://127.0.0.1:8001: Connection refused"
+        talk.heard = {key: heard._replace(by_push=False) for key, heard in talk.heard.items()}
+
+    def have_some(talk: Talk) -> None:
+        talk.sockets, talk.absent = 4, "the upgrade was answered with 503"
+
+    text = talked(have_none)
+    assert "sockets 0 of 5: ws://127.0.0.1:8001: Connection refused. --realtime-url names the place." in text
+    assert "results by asking 4" in text
+    assert "sockets 4 of 5: the upgrade was answered with 503. messages" in talked(have_some)
 
 
 def test_a_broken_promise_stands_out_and_says_how():
@@ -144,3 +208,4 @@ def test_a_terminal_shows_bars_and_counters(width: int):
     assert "The sale" in text
     assert "sold" in text
     assert "p50" in text
+    assert "results pushed" in " ".join(text.split())

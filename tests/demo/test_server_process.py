@@ -41,10 +41,18 @@ async def test_a_child_that_will_not_stop_is_killed():
     assert server.status == -9
 
 
+async def test_where_its_sockets_are_is_read_from_its_greeting():
+    server = await a_child("import sys; print('T serves http://y (its interface: /docs) and messages at '"
+                           "'ws://z:1/message. Ctrl-C stops it.', file=sys.stderr)")  # fmt: skip
+    await server.ready()
+    await server.stop()
+    assert (server.url, server.realtime_url) == ("http://y", "ws://z:1")
+
+
 async def test_a_line_without_end_is_read_and_forgotten():
     noise = "import sys; sys.stderr.write('x' * 300_000 + chr(10) + 'T serves http://z' + chr(10))"
     server = await a_child(noise)
     await server.ready()
     await server.stop()
-    assert server.url == "http://z"
+    assert (server.url, server.realtime_url) == ("http://z", "")
     assert "too long to be shown" in server.last_words

@@ -29,11 +29,15 @@ def test_the_demo_keeps_every_promise_against_two_nodes_behind_nginx(tmp_path: P
             folder.mkdir()
             nodes.append(held.enter_context(running(folder, "--workers", workers, **settings)))
         ports = [int(node.url.rpartition(":")[2]) for node in nodes]
-        url = held.enter_context(balancer(tmp_path / "nginx", ports))
+        realtime = [node.realtime_port for node in nodes]
+        url = held.enter_context(balancer(tmp_path / "nginx", ports, realtime=realtime))
         words = ("demo", "--url", url, "--data-dir", "data", "--buyers", "200", "--stock", "40")
         done = teahouse(*words, cwd=nodes[0].directory, **settings)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Every promise was kept. Difference 0." in done.stdout
+        # Through the balancer too, and over both nodes.
+        assert "of 200 buyers, held to the end" in done.stdout
+        assert ": 100 %, in sequence, each once" in done.stdout
         checked = teahouse("reconcile", "--data-dir", "data", cwd=nodes[1].directory, **settings)
         assert (checked.returncode, checked.stdout) == (0, "No difference.\n"), checked.stderr
         assert all("/purchases" in node.access_log for node in nodes)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teahouse.load.socket import Refused, Socket
-from teahouse.load.tally import Tally
+from teahouse.client import Refused, Tally
+from teahouse.load.socket import Member
 from tests.load.gateways import frame
 
 UPGRADE = (b"GET /message", b"proof")
@@ -35,8 +35,8 @@ class Wire(asyncio.Transport):
         self.aborted = True
 
 
-def connected(tally: Tally, ended: list[int]) -> tuple[Socket, Wire]:
-    socket, wire = Socket(tally, "tea", 1, UPGRADE, lambda _socket, code: ended.append(code)), Wire()
+def connected(tally: Tally, ended: list[int]) -> tuple[Member, Wire]:
+    socket, wire = Member(tally, "tea", 1, UPGRADE, lambda _socket, code: ended.append(code)), Wire()
     socket.connection_made(wire)
     return socket, wire
 

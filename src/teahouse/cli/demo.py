@@ -28,6 +28,7 @@ class _Where(NamedTuple):
     """The server to play on, and who its operator is."""
 
     url: str | None
+    realtime_url: str | None
     admin: Credentials | None
     config: Path | None
     data_dir: Path | None
@@ -37,13 +38,18 @@ class _Where(NamedTuple):
 @click.option("--buyers", type=click.IntRange(1, 10_000), default=500, show_default=True, metavar="N")
 @click.option("--stock", type=click.IntRange(1, 1_000_000), default=100, show_default=True, metavar="N")
 @click.option("--url", metavar="URL", help="A running server  [default: one of its own, in a temporary directory]")
+@click.option(
+    "--realtime-url", metavar="URL", help="Its WebSockets  [default: where --url is, or the port after it, if there]"
+)
 @click.option("--admin", metavar="NAME", help="An admin of that server; the password is read from standard input")
 @click.option("--json", "as_json", is_flag=True, help="Print the closing table as JSON and nothing else")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Draw the table as well")
 @options.config
 @options.data_dir
 def command(buyers: int, stock: int, *, admin: str | None, as_json: bool, svg: Path | None, **where: Any) -> None:
-    """Play a mini-program's whole day: buyers log in, fight for a sale, pay, cancel, vanish, and buy what returns.
+    """Play a mini-program's whole day: buyers log in, chat, fight for a sale, pay, cancel, or vanish.
+
+    Up to a thousand of them hold a WebSocket and are told what became of their orders.
 
     Against a running server it makes an admin for itself in the database that the settings name, since whoever holds
     the database is the operator. The server must use the sandbox that stands in for WeChat.
@@ -55,8 +61,8 @@ def command(buyers: int, stock: int, *, admin: str | None, as_json: bool, svg: P
     from teahouse.demo import DemoFailed, Plan
 
     console = Console()
-    if not where["url"] and (admin or where["config"]):
-        raise click.UsageError("--admin and --config are for a running server: give its --url too.")
+    if not where["url"] and (admin or where["config"] or where["realtime_url"]):
+        raise click.UsageError("--admin, --config and --realtime-url are for a running server: give its --url too.")
     place = _Where(admin=_given(admin) if admin else None, **where)
     try:
         report = run_interruptible(_demo(Plan(buyers, stock), place, console, quiet=as_json))
@@ -79,13 +85,13 @@ async def _demo(plan: Plan, place: _Where, console: Console, *, quiet: bool) -> 
     ledger = Ledger(buyers=plan.buyers, stock=plan.stock, limit=LIMIT_PER_BUYER)
     server = None
     async with AsyncExitStack() as held:
-        url = place.url
+        url, realtime_url = place.url, place.realtime_url
         if url is None:
             directory = place.data_dir or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="teahouse-")))
             settings = Settings(data_dir=directory.absolute())
             datadir.prepare(settings.data_dir)
             server = await held.enter_async_context(own_server(settings.data_dir))
-            url = server.url
+            url, realtime_url = server.url, server.realtime_url
         else:
             settings = load(config=place.config, options={"data_dir": place.data_dir})
 
@@ -93,7 +99,8 @@ async def _demo(plan: Plan, place: _Where, console: Console, *, quiet: bool) -> 
             return place.admin or await _hire(settings)
 
         with ExitStack() as shown:
-            await play_day(plan, url, hire, _stage(console, ledger, shown, quiet=quiet), ledger)
+            stage = _stage(console, ledger, shown, quiet=quiet)
+            await play_day(plan, url, hire, stage, ledger, realtime_url=realtime_url or "")
     if server is not None and server.status != 0:
         ledger.surprises.add(f"the server ended with {server.status}: {server.last_words}")
     return close_books(ledger, perf_counter() - began)

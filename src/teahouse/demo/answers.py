@@ -7,17 +7,24 @@ from datetime import datetime
 import msgspec
 
 
+class Made(msgspec.Struct):
+    """Something new, or somebody, by their id."""
+
+    id: str
+
+
 class Tokens(msgspec.Struct, rename="camel"):
-    """A pair of tokens."""
+    """A pair of tokens, and whose they are."""
 
     access_token: str
     refresh_token: str
+    user: Made
 
 
-class Made(msgspec.Struct):
-    """Something new, by its id."""
+class Said(msgspec.Struct):
+    """A message that is stored, by its place in the room."""
 
-    id: str
+    seq: int
 
 
 class SaleSeen(msgspec.Struct, rename="camel"):

@@ -1,4 +1,4 @@
-"""One buyer: logs in, looks, asks, pays or does not."""
+"""One buyer: logs in, looks, asks, pays or does not, and hears what became of it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ from itertools import count
 from teahouse.demo.answers import OrderPage, OrderSeen, PaymentSeen, Reserved, SaleSeen, Tokens
 from teahouse.demo.api import Api, ServerClock, Surprise, read, reply, slug
 from teahouse.demo.ledger import Ask, Kind, Ledger, Probe, Reply, Twins
+from teahouse.demo.line import Line
 from teahouse.demo.plan import LIMIT_PER_BUYER, Ending, Manner, Part
+from teahouse.demo.talk import Heard
 from teahouse.web.client import Answer
 
 # A sale may look open here a moment before it is: the clocks agree to a fraction of a round trip only.
 _CLOCK_DOUBT_SECONDS = 0.25
 _STARTS = 20
 _MOST_PAGES = 20
+# A push is told at most once: who has heard nothing after so long asks.
+_PUSH_SECONDS = 3.0
 
 
 class Buyer:
-    """A buyer and the reservation they hold, if any. Every method may raise ``Surprise``."""
+    """A buyer, the reservation they hold, if any, and their line to the shop, if any.
+
+    ``has_lost_it`` is true where the reservation's time was up. Every method may raise ``Surprise``.
+    """
 
     def __init__(self, number: int, name: str, part: Part, *, api: Api, clock: ServerClock, ledger: Ledger) -> None:
         self.number = number
         self.part = part
         self.api = api
         self.reserved: Reserved | None = None
-        self.key = ""
+        self.key = self.user_id = ""
+        self.line: Line | None = None
+        self.has_lost_it = False
         self._accepted: Reply | None = None
         self._name = name
         self._clock = clock
@@ -40,6 +49,7 @@ class Buyer:
         answer = await self._log_in(nonce)
         tokens = read(answer, Tokens, 200)
         self.api.token, self._refresh_token = tokens.access_token, tokens.refresh_token
+        self.user_id = tokens.user.id
 
     async def use_code_again(self, nonce: str) -> Probe:
         """A login code works once."""
@@ -185,21 +195,31 @@ class Buyer:
             self._ledger.unreadable.add(f"order {self.reserved.order_id} reads {order.quantity} of {order.order_id}")
 
     async def finish(self, ending: Ending) -> None:
-        """Pays, cancels or vanishes."""
+        """Pays or cancels, and hears that it is done; or vanishes."""
+        began = self._clock.now()
         match ending:
             case Ending.PAYS:
-                await self._pay()
+                await self._be_done(await self._pay(), began)
             case Ending.PAYS_TWICE:
                 first, again = await self._pay(), await self._pay()
                 self._ledger.twins.append(Twins("Paid, and the payment sent again", reply(first), reply(again)))
+                await self._be_done(first, began)
             case Ending.CANCELS:
-                await self._cancel()
+                await self._cancel(began)
             case Ending.VANISHES:
-                pass
+                self.has_lost_it = True
 
     async def pay_late(self) -> PaymentSeen:
-        """The money arrives after the reservation has expired."""
-        return read(await self._pay(), PaymentSeen, 200)
+        """The money arrives after the reservation has expired. Where it settles the order, that is heard."""
+        began = self._clock.now()
+        answer = await self._pay()
+        await self._be_done(answer, began)
+        return read(answer, PaymentSeen, 200)
+
+    async def hear_of_expiry(self) -> None:
+        """The reservation's time was up: the buyer has been told, or asks."""
+        assert self.reserved is not None
+        await self._learn("expired", self.reserved.pay_before.timestamp())
 
     async def spy(self, order_id: str) -> list[Probe]:
         """Somebody else's order is not there."""
@@ -223,14 +243,33 @@ class Buyer:
                 return
         raise Surprise(f"GET /v1/orders has no end after {_MOST_PAGES} pages")
 
-    async def _cancel(self) -> None:
+    async def _be_done(self, payment: Answer, began: float) -> None:
+        if read(payment, PaymentSeen, 200).state == "settled":
+            await self._learn("paid", began)
+        else:
+            self.has_lost_it = True
+
+    async def _learn(self, status: str, since: float) -> None:
+        """By push; who hears nothing in time, or has no line, asks once. ``since`` in Unix seconds of the server."""
+        assert self.reserved is not None
+        order_id, heard = self.reserved.order_id, self._ledger.talk.heard
+        told = await self.line.hear(order_id, status, _PUSH_SECONDS) if self.line else None
+        if told is not None:
+            heard[order_id, status] = Heard(by_push=True, seconds=max(told - since, 0.0))
+            return
+        order = await self.api.get(Kind.ORDER, f"/v1/orders/{order_id}", OrderSeen)
+        heard[order_id, order.status] = Heard(by_push=False, seconds=max(self._clock.now() - since, 0.0))
+
+    async def _cancel(self, began: float) -> None:
         assert self.reserved is not None
         answer = await self.api.ask(Kind.CANCEL, "POST", f"/v1/orders/{self.reserved.order_id}/cancel")
         if slug(answer) == "order-not-cancellable" and self._may_have_expired():
+            self.has_lost_it = True
             return
         order = read(answer, OrderSeen, 200)
         if order.status != "cancelled":
             raise Surprise(f"a cancelled order is {order.status}")
+        await self._learn("cancelled", began)
 
     def _may_have_expired(self) -> bool:
         # A machine that is very busy may take longer than a reservation lasts.

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
+from teahouse.client import Address
 from teahouse.demo.answers import SaleSeen
 from teahouse.demo.api import Api, ServerClock, Surprise
 from teahouse.demo.buyer import Buyer
 from teahouse.demo.ledger import Kind, Late, Ledger
 from teahouse.demo.operator import DemoFailed, Operator
-from teahouse.demo.plan import Ending, Plan, endings, some
+from teahouse.demo.plan import PRICE, Ending, Plan, endings, some
+from teahouse.demo.room import AFTERWARDS, WAITING, Room
 from teahouse.demo.stage import Phase, Stage
 from teahouse.web.client import Client
 
@@ -23,21 +25,32 @@ _LOOK_AT_BOOKS_SECONDS = 0.1
 # The clock is good to half a round trip; who comes before the start is told so and asks again.
 _AFTER_START_SECONDS = 0.02
 _LATE_PAYERS = 5
+# Talk before the start and afterwards ends so long before what it fills is over.
+_LAST_WORDS_SECONDS = 0.25
+_HEARD_WITHIN_SECONDS = 5.0
 _CATALOGUE = "/v1/products?limit=5"
 
 Step = Callable[[Buyer], Coroutine[Any, Any, None]]
 
 
-async def play(plan: Plan, client: Client, operator: Operator, stage: Stage, ledger: Ledger) -> None:
+class Doors(NamedTuple):
+    """Where the buyers come in: HTTP, and the addresses where sockets may be; one that was named must take them."""
+
+    client: Client
+    realtime: Sequence[Address] = ()
+    named: bool = False
+
+
+async def play(plan: Plan, doors: Doors, operator: Operator, stage: Stage, ledger: Ledger) -> None:
     """Plays the day and writes down what is seen. The operator has logged in.
 
     Raises ``Surprise`` where the shop cannot even be opened.
     """
-    await _Day(plan, client, operator, stage, ledger).play()
+    await _Day(plan, doors, operator, stage, ledger).play()
 
 
 class _Day:
-    def __init__(self, plan: Plan, client: Client, operator: Operator, stage: Stage, ledger: Ledger) -> None:
+    def __init__(self, plan: Plan, doors: Doors, operator: Operator, stage: Stage, ledger: Ledger) -> None:
         self._plan = plan
         self._operator = operator
         self._stage = stage
@@ -46,9 +59,17 @@ class _Day:
         # Names of their own, so that the day can be played again on the same database.
         self._nonce = secrets.token_hex(4)
         self._buyers = [
-            Buyer(number, f"tea{self._nonce}b{number}", part, api=Api(client, ledger), clock=self._clock, ledger=ledger)
+            Buyer(
+                number,
+                f"tea{self._nonce}b{number}",
+                part,
+                api=Api(doors.client, ledger),
+                clock=self._clock,
+                ledger=ledger,
+            )
             for number, part in enumerate(plan.parts())
         ]
+        self._room = Room(doors.realtime, operator, self._clock, ledger, must=doors.named)
         self._present: list[Buyer] = []
         self._evening = asyncio.Event()
 
@@ -57,14 +78,22 @@ class _Day:
             product_id = await self._operator.offer()
             self._stage.advance()
         await self._morning()
-        sale_id = await self._operator.announce(product_id, self._plan)
+        try:
+            await self._meet()
+            await self._sell(await self._operator.announce(product_id, self._plan))
+        finally:
+            await self._room.leave()
+
+    async def _sell(self, sale_id: str) -> None:
         async with self._watching_the_books():
             sale = await self._before_the_sale(sale_id)
             await self._rush(sale)
             waiting = [buyer for buyer in self._present if buyer.reserved is None]
             holding = [buyer for buyer in self._present if buyer.reserved is not None]
             vanished = await self._paying_and_returns(sale, holding, waiting)
+            await self._all([buyer for buyer in self._present if buyer.has_lost_it], Buyer.hear_of_expiry)
             await self._pay_late(vanished)
+        await self._room.hear_all(min(_HEARD_WITHIN_SECONDS, self._plan.patience_seconds))
         await self._close(sale)
 
     # --- morning ------------------------------------------------------------------------------------------------------
@@ -84,12 +113,26 @@ class _Day:
                 probes.append(await buyer.forge())
         await self._each(Phase.CATALOGUE, self._present, lambda buyer: buyer.look(_CATALOGUE, Kind.CATALOGUE))
 
+    async def _meet(self) -> None:
+        guests = self._room.guests(self._present)
+        with self._phase(Phase.ROOM, len(guests)), self._written_down():
+            await self._room.meet(guests, self._stage.advance)
+            await self._room.welcome(f"{self._plan.stock} tea sets, ¥{PRICE // 100} each. It starts in a moment!")
+
+    def _talk(self, words: Sequence[str], seconds: float) -> Coroutine[Any, Any, None]:
+        """Half of what is said in the day, over so many seconds."""
+        lines = len(self._room.lines)
+        half = self._plan.messages(lines) // 2 if lines else 0
+        return self._room.chat(words, half, max(seconds - _LAST_WORDS_SECONDS, 0.0))
+
     async def _before_the_sale(self, sale_id: str) -> SaleSeen:
         path = f"/v1/sales/{sale_id}"
         sale = await self._clock.read(self._operator.api, path)
         early = [buyer for buyer in self._present if buyer.part.early]
-        await self._all(early, lambda buyer: buyer.come_early(sale))
-        await self._each(Phase.SALE, self._present, lambda buyer: buyer.look(path, Kind.SALE))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._talk(WAITING, sale.starts_at.timestamp() - self._clock.now()))
+            await self._all(early, lambda buyer: buyer.come_early(sale))
+            await self._each(Phase.SALE, self._present, lambda buyer: buyer.look(path, Kind.SALE))
         # The more often it is read the better the clock; the last look is the freshest.
         sale = await self._clock.read(self._operator.api, path)
         await asyncio.sleep(max(0.0, sale.starts_at.timestamp() + _AFTER_START_SECONDS - self._clock.now()))
@@ -122,11 +165,14 @@ class _Day:
         vanished = [buyer for buyer, ending in ending_of.items() if ending is Ending.VANISHES]
         await self._try_the_rules(sale, holding, waiting)
         async with asyncio.TaskGroup() as group:
+            talk = group.create_task(self._talk(AFTERWARDS, self._plan.pay_within_seconds))
             waiters = [group.create_task(self._wait_for_more(buyer, sale, len(waiting))) for buyer in waiting]
             await self._each(Phase.PAYING, holding, lambda buyer: buyer.finish(ending_of[buyer]))
             with self._phase(Phase.RETURNS, len(vanished)):
                 await self._until_settled(waiters, len(vanished), deadline)
             self._evening.set()
+            self._room.wake()
+            talk.cancel()
         self._ledger.unmet = sum(buyer.reserved is None for buyer in waiting)
         return vanished
 
@@ -144,15 +190,28 @@ class _Day:
     async def _wait_for_more(self, buyer: Buyer, sale: SaleSeen, crowd: int) -> None:
         pause = self._plan.look_again_seconds(crowd)
         with self._written_down():
-            # Spread over the pause: a crowd that looks in step would be a crowd of our own making.
-            await self._pause(pause * buyer.number / self._plan.buyers)
-            while not self._evening.is_set():
-                seen = await buyer.api.get(Kind.SALE, f"/v1/sales/{sale.id}", SaleSeen)
-                if seen.remaining > 0 and await buyer.try_again(sale.id):
+            if buyer.line is None:
+                # Spread over the pause: a crowd that looks in step would be a crowd of our own making.
+                await self._pause(pause * buyer.number / self._plan.buyers)
+            while await self._something_is_back(buyer, sale, pause):
+                if await buyer.try_again(sale.id):
                     await buyer.read_back()
                     await buyer.finish(Ending.PAYS)
                     return
+
+    async def _something_is_back(self, buyer: Buyer, sale: SaleSeen, pause: float) -> bool:
+        """The shop says so in the room; whose line is gone looks now and then. False in the evening."""
+        while not self._evening.is_set():
+            if buyer.line is not None and buyer.line.is_open:
+                await buyer.line.news()
+                if buyer.line.is_open:
+                    return not self._evening.is_set()
+            else:
                 await self._pause(pause)
+                seen = await buyer.api.get(Kind.SALE, f"/v1/sales/{sale.id}", SaleSeen)
+                if seen.remaining > 0:
+                    return True
+        return False
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -172,6 +231,9 @@ class _Day:
             nobody_waits = all(waiter.done() for waiter in waiters)
             if books.reserved == 0 and (books.remaining == 0 or nobody_waits):
                 return
+            if books.remaining > 0 and not nobody_waits:
+                with self._written_down():
+                    await self._room.announce(books.remaining)
             await asyncio.sleep(_LOOK_AT_BOOKS_SECONDS)
         self._ledger.in_time = False
 

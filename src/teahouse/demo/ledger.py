@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from teahouse.demo.answers import Books, OrderSeen, Reserved
+from teahouse.demo.talk import Talk
 
 # Of each kind of mishap; the number of all is counted apart.
 MOST_KEPT = 20
@@ -117,6 +118,7 @@ class Ledger:
         self.books: list[Books] = []
         self.orders: dict[str, tuple[int, OrderSeen]] = {}
         self.late: list[Late] = []
+        self.talk = Talk()
         self.unmet = 0
         self.in_time = True
         self.rush_books: Books | None = None

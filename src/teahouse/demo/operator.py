@@ -6,13 +6,15 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from teahouse.demo.answers import Books, Made, SaleSeen, Tokens
+from teahouse.demo.answers import Books, Made, Said, SaleSeen, Tokens
 from teahouse.demo.api import Api, Surprise, read, slug
 from teahouse.demo.ledger import Kind
 from teahouse.demo.plan import LIMIT_PER_BUYER, PRICE, Plan
 from teahouse.settings import Secret
 
 _SALE_LASTS = timedelta(hours=1)
+# What one request to the rooms' routes may name.
+_MOST_NAMED = 200
 
 
 class DemoFailed(Exception):
@@ -89,6 +91,22 @@ class Operator:
         answer = await self.api.ask(Kind.OTHER, "POST", "/v1/sales", json=body)
         self._sale_id = read(answer, SaleSeen, 201).id
         return self._sale_id
+
+    async def open_room(self, guests: list[str]) -> str:
+        """A room with these users in it, for those who wait for the sale; its id."""
+        body = {"name": "Gongfu tea set", "members": guests[:_MOST_NAMED]}
+        room = read(await self.api.ask(Kind.OTHER, "POST", "/v1/rooms", json=body), Made, 201).id
+        for start in range(_MOST_NAMED, len(guests), _MOST_NAMED):
+            more = {"userIds": guests[start : start + _MOST_NAMED]}
+            answer = await self.api.ask(Kind.OTHER, "POST", f"/v1/rooms/{room}/members", json=more)
+            if answer.status != 200:
+                raise Surprise(f"POST /v1/rooms/{room}/members: {answer.status} {slug(answer)}")
+        return room
+
+    async def say(self, room: str, kind: str, name: str, content: object) -> int:
+        """Something to everybody in the room, in the shop's name; its sequence number. The same name is said once."""
+        body = {"type": kind, "id": name, "to": f"room:{room}", "content": content}
+        return read(await self.api.ask(Kind.OTHER, "POST", "/v1/messages", json=body, key=name), Said, 201).seq
 
     async def books(self) -> Books:
         """The sale's reconciliation at this moment."""

@@ -11,6 +11,9 @@ import msgspec
 PRICE = 1900
 LIMIT_PER_BUYER = 1
 MAX_CONNECTIONS = 512
+# What one process holds beside its requests without being late itself.
+MAX_SOCKETS = 1000
+_MOST_DELIVERIES = 40_000
 
 
 class Manner(StrEnum):
@@ -73,13 +76,17 @@ class Plan(msgspec.Struct, frozen=True):
         """How often a waiting buyer looks at the sale: together they look about a thousand times a second at most."""
         return max(0.25, waiting / 1000)
 
+    def messages(self, sockets: int) -> int:
+        """How much buyers say to each other: two messages each, or what makes forty thousand deliveries in all."""
+        return max(2, min(2 * sockets, _MOST_DELIVERIES // max(sockets, 1)))
+
     def parts(self) -> list[Part]:
         """A part for each buyer."""
-        early = _spread(self.buyers, _share(self.buyers, 0.10))
-        greedy = _spread(self.buyers, _share(self.buyers, 0.05))
-        twice = _spread(self.buyers, _share(self.buyers, 0.20))
+        early = spread(self.buyers, _share(self.buyers, 0.10))
+        greedy = spread(self.buyers, _share(self.buyers, 0.05))
+        twice = spread(self.buyers, _share(self.buyers, 0.20))
         left = [number for number in range(self.buyers) if number not in twice]
-        hangs_up = {left[index] for index in _spread(len(left), _share(len(left), 0.125))}
+        hangs_up = {left[index] for index in spread(len(left), _share(len(left), 0.125))}
         return [
             Part(number in early, number in greedy, _manner(number, twice, hangs_up)) for number in range(self.buyers)
         ]
@@ -90,25 +97,26 @@ def endings(reservations: int) -> list[Ending]:
 
     One alone is paid; of two, one vanishes; from three on, each ending occurs.
     """
-    vanish = _spread(reservations, _share(reservations, 0.20)) if reservations > 1 else set()
+    vanish = spread(reservations, _share(reservations, 0.20)) if reservations > 1 else set()
     left = [index for index in range(reservations) if index not in vanish]
-    cancel = {left[index] for index in _spread(len(left), _share(len(left), 0.125))} if reservations > 2 else set()
+    cancel = {left[index] for index in spread(len(left), _share(len(left), 0.125))} if reservations > 2 else set()
     paying = [index for index in left if index not in cancel]
-    again = {paying[index] for index in _spread(len(paying), _share(len(paying), 0.10))}
+    again = {paying[index] for index in spread(len(paying), _share(len(paying), 0.10))}
     return [_ending(index, vanish, cancel, again) for index in range(reservations)]
 
 
 def some(count: int, share: float) -> set[int]:
     """About that share of ``range(count)``, at least one, evenly spread."""
-    return _spread(count, _share(count, share))
+    return spread(count, _share(count, share))
+
+
+def spread(count: int, chosen: int) -> set[int]:
+    """So many of ``range(count)``, evenly spread."""
+    return {index * count // chosen for index in range(chosen)}
 
 
 def _share(count: int, share: float) -> int:
     return min(count, ceil(count * share))
-
-
-def _spread(count: int, chosen: int) -> set[int]:
-    return {index * count // chosen for index in range(chosen)}
 
 
 def _manner(number: int, twice: set[int], hangs_up: set[int]) -> Manner:

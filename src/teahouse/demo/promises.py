@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from teahouse.demo.ledger import Ledger, Mishaps
+from teahouse.demo.talk import Push
 
-PAID, RESERVED = "paid", "reserved"
+PAID, RESERVED, EXPIRED = "paid", "reserved", "expired"
+# The server's clock, as far as a buyer can tell.
+_CLOCK_DOUBT_SECONDS = 0.25
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -122,6 +125,51 @@ def _late_money(ledger: Ledger) -> Iterator[str]:
             yield "a late payment is refunded though stock was left"
 
 
+def _everybody_hears(ledger: Ledger) -> Iterator[str]:
+    talk, tally = ledger.talk, ledger.talk.tally
+    for code, count in tally.lost.items():
+        yield f"{count} sockets were lost ({code})"
+    for problem, count in tally.refused.items():
+        yield f"{count} messages were refused: {problem}"
+    silent = tally.sent - tally.acknowledged - tally.refused.total()
+    if silent:
+        yield f"{silent} of {tally.sent} messages were never acknowledged"
+    if tally.delivered < tally.expected:
+        yield f"{tally.expected - tally.delivered} of {tally.expected} deliveries never came"
+    if tally.doubled:
+        yield f"{tally.doubled} came twice, or to who had said them"
+    if tally.disordered or talk.misnumbered:
+        yield f"{tally.disordered} came out of sequence, {talk.misnumbered} with another number"
+    if sorted(talk.seqs.values()) != list(range(1, len(talk.seqs) + 1)):
+        yield f"the {len(talk.seqs)} messages are not numbered from 1 without gaps"
+
+
+def _results_are_heard(ledger: Ledger) -> Iterator[str]:
+    talk = ledger.talk
+    for order_id, (buyer, order) in ledger.orders.items():
+        if order.status != RESERVED and (order_id, order.status) not in talk.heard:
+            yield f"buyer {buyer} never heard that order {order_id} is {order.status}"
+    for push in talk.pushes:
+        wrong = _wrong(push, ledger)
+        if wrong:
+            yield f"buyer {push.buyer} was told that order {push.order_id} is {push.status}: {wrong}"
+    for (order_id, status), count in Counter((push.order_id, push.status) for push in talk.pushes).items():
+        if count > 1:
+            yield f"that order {order_id} is {status} was told {count} times"
+
+
+def _wrong(push: Push, ledger: Ledger) -> str:
+    """What is wrong with that, empty where it is right."""
+    sold = ledger.sold.get(push.order_id)
+    if sold is None or sold.buyer != push.buyer:
+        return "it is not theirs"
+    if push.status == EXPIRED:
+        # It may be paid all the same, too late.
+        return "too soon" if push.at < sold.reserved.pay_before.timestamp() - _CLOCK_DOUBT_SECONDS else ""
+    _, order = ledger.orders.get(push.order_id, (None, None))
+    return f"it is {order.status}" if order is not None and order.status != push.status else ""
+
+
 def _no_surprises(ledger: Ledger) -> Iterator[str]:
     yield from _told(ledger.surprises)
 
@@ -137,6 +185,8 @@ _PROMISES: tuple[tuple[str, Callable[[Ledger], Iterator[str]]], ...] = (
     ("Every refusal says the right reason", _right_refusals),
     ("What is not paid returns on time, once", _unpaid_returns),
     ("Money that comes too late is settled or refunded", _late_money),
+    ("Every message in the room reaches everybody there, in sequence, once", _everybody_hears),
+    ("Every buyer hears what became of their order", _results_are_heard),
     ("Every request was answered", _no_surprises),
 )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from math import ceil
 
 import msgspec
 
 from teahouse.demo.ledger import Kind, Ledger
 from teahouse.demo.promises import PAID, RESERVED, Verdict, judge, units
+from teahouse.demo.talk import Talk
 
 
 class Times(msgspec.Struct, frozen=True, rename="camel"):
@@ -26,6 +28,26 @@ class Doubles(msgspec.Struct, frozen=True, rename="camel"):
     why: str
     pairs: int
     alike: int
+
+
+class RoomFigures(msgspec.Struct, frozen=True, rename="camel"):
+    """What was said in the sale's room. ``wanted`` sockets were tried; ``absent`` says why some of them were not had.
+
+    ``lost`` counts sockets by close code, 1006 where there was none. Delays are in milliseconds, to all receivers.
+    """
+
+    wanted: int
+    sockets: int
+    absent: str
+    lost: dict[int, int]
+    sent: int
+    by_the_shop: int
+    acknowledged: int
+    expected: int
+    delivered: int
+    in_sequence: bool
+    p50: float
+    p99: float
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel"):
@@ -55,6 +77,10 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     times: list[Times]
     looks_at_the_books: int
     difference: int | None
+    room: RoomFigures
+    results_by_push: int
+    results_by_asking: int
+    news: list[Times]
     asked_again: int
     kept: bool
     promises: list[Verdict]
@@ -88,6 +114,10 @@ def close_books(ledger: Ledger, seconds: float) -> Report:
         times=[_times(kind, ledger) for kind in Kind if kind is not Kind.OTHER and ledger.seconds[kind]],
         looks_at_the_books=len(ledger.books),
         difference=last.difference if last else None,
+        room=_room(ledger.talk),
+        results_by_push=sum(each.by_push for each in ledger.talk.heard.values()),
+        results_by_asking=sum(not each.by_push for each in ledger.talk.heard.values()),
+        news=list(_news(ledger.talk)),
         asked_again=ledger.asked_again,
         kept=all(verdict.kept for verdict in promises),
         promises=promises,
@@ -103,6 +133,37 @@ def _times(kind: Kind, ledger: Ledger) -> Times:
     ordered = sorted(ledger.seconds[kind])
     p50, p99 = (round(percentile(ordered, share) * 1000, 2) for share in (0.50, 0.99))
     return Times(kind, len(ordered), p50, p99)
+
+
+def _room(talk: Talk) -> RoomFigures:
+    tally = talk.tally
+    p50, p99 = (round(tally.to_receiver.quantile(share) * 1000, 2) for share in (0.50, 0.99))
+    return RoomFigures(
+        wanted=talk.wanted,
+        sockets=talk.sockets,
+        absent=talk.absent,
+        lost=dict(tally.lost.most_common()),
+        sent=tally.sent,
+        by_the_shop=talk.by_the_shop,
+        acknowledged=tally.acknowledged,
+        expected=tally.expected,
+        delivered=tally.delivered,
+        in_sequence=not (tally.doubled or tally.disordered or talk.misnumbered),
+        p50=p50,
+        p99=p99,
+    )
+
+
+def _news(talk: Talk) -> Iterator[Times]:
+    """How long after it happened buyers were told, by what had become of their orders."""
+    told: defaultdict[str, list[float]] = defaultdict(list)
+    for (_, status), heard in talk.heard.items():
+        if heard.by_push:
+            told[status].append(heard.seconds)
+    for status, seconds in sorted(told.items(), reverse=True):
+        ordered = sorted(seconds)
+        p50, p99 = (round(percentile(ordered, share) * 1000, 2) for share in (0.50, 0.99))
+        yield Times(f"order {status}", len(ordered), p50, p99)
 
 
 def _doubles(ledger: Ledger) -> list[Doubles]:

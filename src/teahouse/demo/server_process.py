@@ -16,17 +16,20 @@ from pathlib import Path
 from teahouse.demo.operator import DemoFailed
 
 _START = "import sys; from teahouse.cli import main; sys.exit(main(prog_name='teahouse'))"
-_GREETING = re.compile(rb" serves (http://\S+)")
+_GREETING = re.compile(rb" serves (http://\S+)(?:.* messages at (ws://\S+)/message)?")
 _READY_WITHIN_SECONDS = 30.0
 _STOPS_WITHIN_SECONDS = 40.0
 _LAST_LINES = 20
 
 
 class OwnServer:
-    """A running ``teahouse serve``. ``status`` is its exit status once it has ended, None before."""
+    """A running ``teahouse serve``. ``realtime_url`` is where its sockets are, empty where it did not say.
+
+    ``status`` is its exit status once it has ended, None before.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.url = ""
+        self.url = self.realtime_url = ""
         self.status: int | None = None
         self._process = process
         self._last_lines: deque[bytes] = deque(maxlen=_LAST_LINES)
@@ -41,7 +44,7 @@ class OwnServer:
         """Returns when it says where it serves; raises ``DemoFailed`` where it does not within those seconds."""
         try:
             async with asyncio.timeout(within):
-                self.url = await self._greeting()
+                self.url, self.realtime_url = await self._greeting()
         except TimeoutError:
             raise DemoFailed(f"The server was not ready within {within:g} s.") from None
         # A pipe that nobody reads would fill.
@@ -65,10 +68,10 @@ class OwnServer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
 
-    async def _greeting(self) -> str:
+    async def _greeting(self) -> tuple[str, str]:
         while line := await self._line():
             if found := _GREETING.search(line):
-                return found[1].decode()
+                return found[1].decode(), (found[2] or b"").decode()
         raise DemoFailed(f"The server did not start:\n{self.last_words}")
 
     async def _read_on(self) -> None:

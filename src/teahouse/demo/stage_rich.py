@@ -14,6 +14,7 @@ from rich.text import Text
 from teahouse.demo.ledger import Kind, Ledger
 from teahouse.demo.report import percentile
 from teahouse.demo.stage import Phase
+from teahouse.demo.talk import Talk
 
 _FRAMES_A_SECOND = 8
 _NARROW = 70
@@ -79,11 +80,20 @@ def counters(ledger: Ledger) -> list[Text]:
         lines.append(_line(words))
     if ledger.refused:
         lines.append(_line([(f"{slug} {count}", "") for slug, count in ledger.refused.most_common()]))
+    lines += _room(ledger.talk)
     latest = sorted(ledger.seconds[Kind.PURCHASE][-_LATEST:])
     if latest:
         p50, p99 = (percentile(latest, share) * 1000 for share in (0.50, 0.99))
         lines.append(_line([(f"purchases: p50 {p50:.1f} ms", "dim"), (f"p99 {p99:.1f} ms", "dim")]))
     return lines
+
+
+def _room(talk: Talk) -> list[Text]:
+    if not talk.sockets:
+        return []
+    told = sum(heard.by_push for heard in talk.heard.values())
+    words = [(f"{talk.sockets} sockets", ""), (f"{talk.tally.sent} messages", "")]
+    return [_line([*words, (f"{talk.tally.delivered} delivered", "green"), (f"{told} results pushed", "green")])]
 
 
 class PlainStage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from io import StringIO
+from math import floor
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -13,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from teahouse.demo.report import Report
+from teahouse.demo.report import Report, RoomFigures, Times
 
 _REASONS = {
     "sold-out": "nothing was left at that moment",
@@ -42,7 +43,9 @@ def _parts(report: Report) -> Iterator[RenderableType]:
         ("What became of the stock", _stock(report)),
         ("Who was refused, and why", _refusals(report)),
         ("Asked twice", _doubles(report)),
+        ("What was said in the sale's room, and what buyers were told", _room(report)),
         ("How long buyers waited, all asking at once", _times(report)),
+        ("How long news took to reach them", _news(report)),
         ("What was promised", _promises(report)),
     ):
         if table.row_count:
@@ -104,14 +107,64 @@ def _doubles(report: Report) -> Table:
     return table
 
 
-def _times(report: Report) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
-    table.add_column("request")
-    for name in ("requests", "p50 ms", "p99 ms"):
-        table.add_column(name, justify="right")
-    for times in report.times:
-        table.add_row(times.kind, _count(times.requests), f"[bold]{times.p50:,.1f}[/]", f"[bold]{times.p99:,.1f}[/]")
+def _room(report: Report) -> Table:
+    table, room = _table(), report.room
+    table.add_row("sockets", _count(room.sockets), _sockets(report))
+    if room.sent:
+        table.add_row("messages", _count(room.sent), f"{room.by_the_shop:,} by the shop, {_acknowledged(room)} stored")
+        whole = room.delivered == room.expected and room.in_sequence
+        # Rounded down: what is almost everything is not everything.
+        share = floor(room.delivered / room.expected * 1000) / 10 if room.expected else 100
+        order = "in sequence, each once" if room.in_sequence else "[bold red]not each once and in sequence[/]"
+        style = "bold green" if whole else "bold red"
+        table.add_row("delivered", f"[{style}]{room.delivered:,}[/]", f"of {room.expected:,}: {share:g} %, {order}")
+    if report.results_by_push:
+        table.add_row("results by push", _count(report.results_by_push), "what became of an order, without asking")
+    if report.results_by_asking:
+        table.add_row("results by asking", _count(report.results_by_asking), "once each: nothing was heard in time")
     return table
+
+
+def _sockets(report: Report) -> str:
+    room = report.room
+    if room.sockets < room.wanted:
+        hint = " --realtime-url names the place." if not room.sockets else ""
+        return f"of {room.wanted:,}: {escape(room.absent)}.{hint}"
+    lost = ", ".join(f"[bold red]{count:,} lost with {code}[/]" for code, count in room.lost.items())
+    return f"of {report.buyers:,} buyers, {lost or 'held to the end'}"
+
+
+def _acknowledged(room: RoomFigures) -> str:
+    return "all" if room.acknowledged == room.sent else f"[bold red]{room.acknowledged:,}[/]"
+
+
+def _times(report: Report) -> Table:
+    table = _timetable("request", "requests")
+    for times in report.times:
+        table.add_row(times.kind, *_shown(times))
+    return table
+
+
+def _news(report: Report) -> Table:
+    table, room = _timetable("news", "heard"), report.room
+    if room.delivered:
+        table.add_row("a message, to all receivers", *_shown(Times("", room.delivered, room.p50, room.p99)))
+    for times in report.news:
+        after = "its time was up" if times.kind == "order expired" else "the tap"
+        table.add_row(f"{times.kind}, after {after}", *_shown(times))
+    return table
+
+
+def _timetable(what: str, how_many: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    table.add_column(what)
+    for name in (how_many, "p50 ms", "p99 ms"):
+        table.add_column(name, justify="right")
+    return table
+
+
+def _shown(times: Times) -> tuple[str, str, str]:
+    return _count(times.requests), f"[bold]{times.p50:,.1f}[/]", f"[bold]{times.p99:,.1f}[/]"
 
 
 def _promises(report: Report) -> Table:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import resource
 import ssl
 
+from teahouse.client import Address, Refused, Tally, allow_descriptors, request
 from teahouse.load.people import Person, in_crowd
 from teahouse.load.plan import LoadFailed
 from teahouse.load.progress import Progress
-from teahouse.load.socket import Refused, Socket
-from teahouse.load.tally import Tally
-from teahouse.load.wire import Address, request
+from teahouse.load.socket import Member
 
 _AT_ONCE = 100
 _PATIENCE_SECONDS = 30.0
@@ -25,36 +23,34 @@ _HINTS = {
 _NO_GATEWAY = "--realtime-url must be a Teahouse's realtime port, which `teahouse serve` names at its start."
 
 
-def allow_descriptors(connections: int) -> None:
+def make_room(connections: int) -> None:
     """Raises this process's limit where the system lets it. Raises ``LoadFailed`` where it does not."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + _OTHER_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY and hard < wanted:
+    allowed = allow_descriptors(wanted)
+    if allowed < wanted:
         raise LoadFailed(
-            f"{connections:,} connections need {wanted:,} open files, and this process may have {hard:,}: raise the "
-            f"limit (ulimit -Hn {wanted}) or ask for at most --connections {max(hard - _OTHER_DESCRIPTORS, 0)}."
+            f"{connections:,} connections need {wanted:,} open files, and this process may have {allowed:,}: raise the "
+            f"limit (ulimit -Hn {wanted}) or ask for at most --connections {max(allowed - _OTHER_DESCRIPTORS, 0)}."
         )
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Crowd:
     """The sockets, in rooms one after the other."""
 
     def __init__(self, address: Address, tally: Tally) -> None:
-        self.sockets: list[Socket] = []
+        self.sockets: list[Member] = []
         self.held = 0
         self._address = address
         self._tally = tally
         self._tls = ssl.create_default_context() if address.secure else None
-        self._open: set[Socket] = set()
+        self._open: set[Member] = set()
         self._leaving = False
         self._gone = asyncio.Event()
 
     async def connect(self, members: list[tuple[str, Person, int]], progress: Progress) -> None:
         """Everybody's socket, welcomed. Raises ``LoadFailed``."""
 
-        async def connect(member: tuple[str, Person, int]) -> Socket:
+        async def connect(member: tuple[str, Person, int]) -> Member:
             socket = await self._connect(*member)
             progress.advance()
             return socket
@@ -81,20 +77,13 @@ class Crowd:
             # Transports end in the next turn of the loop.
             await asyncio.sleep(0)
 
-    async def _connect(self, room: str, person: Person, place: int) -> Socket:
+    async def _connect(self, room: str, person: Person, place: int) -> Member:
         address = self._address
-        socket = Socket(self._tally, room, place, request(address, person.token), self._ended)
-        welcomed = socket.welcomed
-        assert welcomed is not None
+        socket = Member(self._tally, room, place, request(address, person.token), self._ended)
+        self._open.add(socket)
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: socket, address.host, address.port, ssl=self._tls
-                )
-                self._open.add(socket)
-                await welcomed
+            await socket.connect(address, self._tls, patience=_PATIENCE_SECONDS)
         except BaseException as error:
-            socket.abort()
             self._open.discard(socket)
             if isinstance(error, Refused | OSError):
                 raise self._explained(error) from error
@@ -114,7 +103,7 @@ class Crowd:
         hint = "One source address has no more ports." if error.errno == errno.EADDRNOTAVAIL else _NO_GATEWAY
         return LoadFailed(f"{before}: {error.strerror or error}. {hint}")
 
-    def _ended(self, socket: Socket, code: int) -> None:
+    def _ended(self, socket: Member, code: int) -> None:
         self._open.discard(socket)
         self.held -= 1
         if not self._leaving:

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from teahouse.load.histogram import Histogram
+from teahouse.client import Histogram, Tally
 from teahouse.load.plan import Plan
 from teahouse.load.process import Usage
-from teahouse.load.tally import Tally
 
 
 class Usages(NamedTuple):

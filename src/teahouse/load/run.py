@@ -6,15 +6,14 @@ import asyncio
 from time import perf_counter, process_time
 from typing import NamedTuple
 
-from teahouse.load.crowd import Crowd, allow_descriptors
+from teahouse.client import Address, NotAnAddress, Tally, read_address
+from teahouse.load.crowd import Crowd, make_room
 from teahouse.load.people import gather, registry
-from teahouse.load.plan import Plan
+from teahouse.load.plan import LoadFailed, Plan
 from teahouse.load.process import Usage, usage_of
 from teahouse.load.progress import Progress
 from teahouse.load.report import Measured, Report, Usages, report_on
-from teahouse.load.socket import Socket
-from teahouse.load.tally import Tally
-from teahouse.load.wire import read_address
+from teahouse.load.socket import Member
 
 # As often as this the clock is looked at: what is due leaves together.
 _TICK_SECONDS = 0.001
@@ -27,8 +26,8 @@ async def play(plan: Plan, *, url: str, realtime_url: str, pid: int | None, prog
 
     Raises ``LoadFailed`` where it cannot be played there.
     """
-    address = read_address(realtime_url)
-    allow_descriptors(plan.connections)
+    address = _address(realtime_url)
+    make_room(plan.connections)
     tally = Tally()
     usages = [_usage(pid)]
     async with registry(url) as found:
@@ -104,7 +103,7 @@ async def _hear_all(plan: Plan, crowd: Crowd, tally: Tally, progress: Progress) 
 class Turns:
     """Room after room, and in each room member after member."""
 
-    def __init__(self, plan: Plan, sockets: list[Socket]) -> None:
+    def __init__(self, plan: Plan, sockets: list[Member]) -> None:
         self._rooms = [sockets[numbers.start : numbers.stop] for numbers in plan.rooms()]
 
     def say(self, number: int, tally: Tally) -> None:
@@ -115,8 +114,15 @@ class Turns:
             socket = room[(turn + step) % len(room)]
             if socket.is_open:
                 tally.say(str(number), socket.place, len(room), perf_counter())
-                socket.say(str(number), _CONTENT)
+                socket.say(str(number), socket.room, _CONTENT)
                 return
+
+
+def _address(url: str) -> Address:
+    try:
+        return read_address(url)
+    except NotAnAddress as error:
+        raise LoadFailed(f"--realtime-url: {error}") from error
 
 
 def _usage(pid: int | None) -> Usage | None:

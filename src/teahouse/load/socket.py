@@ -1,39 +1,13 @@
-"""One person's WebSocket: lean, because thousands share one core with each other."""
+"""A member of a room: their socket, which tells the tally all that comes."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from time import perf_counter
-from typing import cast
 
 import msgspec
 
-from teahouse.load.tally import Tally
-from teahouse.load.wire import (
-    ABNORMAL,
-    CLOSE,
-    NO_CODE,
-    PING,
-    PONG,
-    PROTOCOL_ERROR,
-    TEXT,
-    NotAFrame,
-    frame,
-    payload_at,
-)
-
-_MOST_HEAD = 64 * 1024
-_NORMAL = (1000).to_bytes(2, "big")
-
-
-class Refused(Exception):
-    """The socket was not let in. ``status`` is the upgrade's HTTP status, ``code`` a close code, or either is 0."""
-
-    def __init__(self, reason: str, *, status: int = 0, code: int = 0) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.code = code
+from teahouse.client import Socket, Tally
 
 
 class _Problem(msgspec.Struct, gc=False):
@@ -52,13 +26,10 @@ class _Seen(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Seen).decode
 
 
-class Socket(asyncio.Protocol):
-    """``place`` is the person's in the room. ``welcomed`` is done when everything is heard from then on, or fails with
-    ``Refused``; ``ended`` is called when a welcomed one is over.
-    """
+class Member(Socket):
+    """``place`` is the person's in the room; ``over`` is called when a welcomed socket has ended."""
 
-    __slots__ = ("_accept", "_code", "_ended", "_heard", "_leaving", "_request", "_rest", "_tally", "_transport",
-                 "place", "room", "welcomed")  # fmt: skip
+    __slots__ = ("_heard", "_over", "_tally", "place", "room")
 
     def __init__(
         self,
@@ -66,134 +37,18 @@ class Socket(asyncio.Protocol):
         room: str,
         place: int,
         upgrade: tuple[bytes, bytes],
-        ended: Callable[[Socket, int], None],
+        over: Callable[[Member, int], None],
     ) -> None:
+        super().__init__(upgrade)
         self.room = room
         self.place = place
-        self.welcomed: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         self._tally = tally
-        self._request, self._accept = upgrade
-        self._ended = ended
-        self._transport: asyncio.Transport | None = None
-        self._rest = b""
+        self._over = over
         self._heard = 0
-        self._code = ABNORMAL
-        self._leaving = False
 
-    @property
-    def is_open(self) -> bool:
-        """Frames can be sent."""
-        return self._transport is not None and self.welcomed is None and not self._leaving
-
-    def say(self, id: str, content: bytes) -> None:  # noqa: A002 - the frame's name
-        """Sends a text to the room; ``content`` is JSON."""
-        self._write(TEXT, b'{"type":"text","id":"%b","to":"room:%b","content":%b}' % (
-            id.encode(), self.room.encode(), content,
-        ))  # fmt: skip
-
-    def leave(self) -> None:
-        """Says goodbye; the server closes."""
-        if self._transport is not None and not self._leaving:
-            self._write(CLOSE, _NORMAL)
-            self._leaving = True
-
-    def abort(self) -> None:
-        """Cuts the connection."""
-        self._leaving = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _write(self, first: int, payload: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(frame(first, payload))
-
-    # --- called by the transport --------------------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol; uvloop's transports are asyncio.Transport in all but name."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(self._request)
-        self._request = b""
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """See asyncio.Protocol."""
-        self._transport = None
-        if self.welcomed is not None:
-            reason = error or f"close code {self._code}"
-            self._refuse(f"the connection ended before the welcome ({reason})", code=self._code)
-        else:
-            self._ended(self, self._code)
-
-    def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
-        place = 0
-        if self._accept:
-            place = self._shake_hands(data)
-            if not place:
-                return
-        try:
-            while (found := payload_at(data, place)) is not None:
-                start, stop = found
-                self._take(data[place], data[start:stop])
-                place = stop
-        except (NotAFrame, msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._give_up(str(error))
-        else:
-            self._rest = data[place:]
-
-    # --- coming in ----------------------------------------------------------------------------------------------------
-
-    def _shake_hands(self, data: bytes) -> int:
-        """Where frames begin, or 0 where the head is not whole or not an upgrade."""
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            if len(data) > _MOST_HEAD:
-                self._give_up("the answer's head does not end")
-            self._rest = data
-            return 0
-        status = data[:12].rpartition(b" ")[2]
-        if not data.startswith(b"HTTP/1.1 ") or not status.isdigit():
-            self._give_up("the answer is not HTTP")
-        elif status != b"101":
-            self._give_up(f"the upgrade was answered with {status.decode()}", status=int(status))
-        elif all(line.partition(b":")[2].strip() != self._accept for line in data[:end].split(b"\r\n")):
-            self._give_up("the server did not prove that it speaks WebSocket")
-        else:
-            self._accept = b""
-            return end + 4
-        return 0
-
-    def _give_up(self, reason: str, *, status: int = 0) -> None:
-        self._code = PROTOCOL_ERROR
-        self._refuse(reason, status=status)
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _refuse(self, reason: str, *, status: int = 0, code: int = 0) -> None:
-        if self.welcomed is not None and not self.welcomed.done():
-            self.welcomed.set_exception(Refused(reason, status=status, code=code))
-
-    # --- frames -------------------------------------------------------------------------------------------------------
-
-    def _take(self, first: int, payload: bytes) -> None:
-        if first == TEXT:
-            self._hear(_decode(payload))
-        elif first == PING:
-            self._write(PONG, payload)
-        elif first == CLOSE:
-            self._code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else NO_CODE
-            if not self._leaving:
-                self._write(CLOSE, payload[:2])
-                self._leaving = True
-            if self._transport is not None:
-                self._transport.close()
-        elif first != PONG:
-            raise NotAFrame(f"a frame that begins with 0x{first:02x}: no extension and no part of a message was agreed")
-
-    def _hear(self, seen: _Seen) -> None:
+    def received(self, payload: bytes) -> None:
+        """See ``Socket``."""
+        seen = _decode(payload)
         kind = seen.type
         if kind == "text" and seen.id is not None:
             if seen.seq <= self._heard:
@@ -204,7 +59,9 @@ class Socket(asyncio.Protocol):
             self._tally.acknowledge(seen.id, perf_counter())
         elif kind == "error":
             self._tally.refuse(seen.id or "", seen.problem.type.rpartition("/")[2] if seen.problem else "unknown")
-        elif kind == "welcome" and self.welcomed is not None:
-            if not self.welcomed.done():
-                self.welcomed.set_result(None)
-            self.welcomed = None
+        elif kind == "welcome":
+            self.let_in()
+
+    def ended(self, code: int) -> None:
+        """See ``Socket``."""
+        self._over(self, code)

@@ -1,10 +1,10 @@
-"""What was sent, and who has heard it: the books of a load. No I/O, and memory only for what is under way."""
+"""What was sent, and who has heard it: the books of a conversation. No I/O, and memory only for what is under way."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from teahouse.load.histogram import Histogram
+from teahouse.client.histogram import Histogram
 
 
 class _UnderWay:

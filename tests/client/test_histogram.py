@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teahouse.load.histogram import Histogram
+from teahouse.client.histogram import Histogram
 
 DELAYS = st.lists(st.integers(0, 2**32 - 1).map(lambda micros: micros / 1e6), min_size=1, max_size=200)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teahouse.load.wire import TEXT, Address, frame, payload_at, read_address, request
+from teahouse.client.wire import TEXT, Address, frame, payload_at, read_address, request
 
 
 @pytest.mark.parametrize(

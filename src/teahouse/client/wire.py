@@ -9,8 +9,6 @@ import struct
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from teahouse.load.plan import LoadFailed
-
 TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
 """First bytes of frames that are whole and have no extension."""
 
@@ -28,6 +26,10 @@ class NotAFrame(Exception):
     """The server sent what this client cannot read; the message says what."""
 
 
+class NotAnAddress(ValueError):
+    """This names no place for WebSockets; the message says which text."""
+
+
 class Address(NamedTuple):
     """Where WebSockets are."""
 
@@ -39,14 +41,14 @@ class Address(NamedTuple):
 
 
 def read_address(url: str) -> Address:
-    """``ws://host:port``, with a path where a proxy adds one. Raises ``LoadFailed``."""
+    """``ws://host:port``, with a path where a proxy adds one. Raises ``NotAnAddress``."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise LoadFailed(f"--realtime-url: {url} is not an address such as ws://127.0.0.1:8001")
+        raise NotAnAddress(f"{url} is not an address such as ws://127.0.0.1:8001")
     secure = parts.scheme == "wss"
     target = parts.path.rstrip("/").removesuffix(PATH) + PATH
     return Address(parts.hostname, port or (443 if secure else 80), secure, target, url)

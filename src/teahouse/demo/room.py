@@ -1,0 +1,200 @@
+"""The sale's room: everybody's line, what they say to each other, and what the shop says."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from itertools import count
+from time import perf_counter
+
+from teahouse.client import Address, Refused, allow_descriptors, request
+from teahouse.demo.api import ServerClock, Surprise
+from teahouse.demo.buyer import Buyer
+from teahouse.demo.ledger import Ledger
+from teahouse.demo.line import Line
+from teahouse.demo.operator import DemoFailed, Operator
+from teahouse.demo.plan import MAX_CONNECTIONS, MAX_SOCKETS, spread
+
+WAITING = ("Is it open yet?", "还有多久？", "My fingers are warm.", "这套盖碗我看了一周了", "First time here, hello!")
+AFTERWARDS = ("Got one!", "没抢到……", "Anybody letting theirs go?", "付好了，等发货", "Next time I'll be quicker.")
+
+_AT_ONCE = 100
+_WELCOME_SECONDS = 10.0
+_GOODBYE_SECONDS = 5.0
+_LOOK_SECONDS = 0.02
+# Everybody who waits asks when something is back: this often at most.
+_ANNOUNCE_SECONDS = 0.5
+_OTHER_DESCRIPTORS = MAX_CONNECTIONS + 100
+
+
+class Room:
+    """``addresses`` are where sockets may be, tried in turn; where there is one, it is meant, and must take sockets."""
+
+    def __init__(
+        self, addresses: Sequence[Address], operator: Operator, clock: ServerClock, ledger: Ledger, *, must: bool
+    ) -> None:
+        self.lines: list[Line] = []
+        self._addresses = addresses
+        self._must = must
+        self._operator = operator
+        self._clock = clock
+        self._ledger = ledger
+        self._talk = ledger.talk
+        self._id = ""
+        self._names = count(1)
+        self._turns = count()
+        self._announced = 0.0
+        self._open: set[Line] = set()
+        self._gone = asyncio.Event()
+        self._leaving = False
+
+    def guests(self, present: list[Buyer]) -> list[Buyer]:
+        """Who is to have a line: everybody, or as many as one process is meant to hold."""
+        wanted = min(len(present), MAX_SOCKETS) if self._addresses else 0
+        wanted = max(0, allow_descriptors(wanted + _OTHER_DESCRIPTORS) - _OTHER_DESCRIPTORS)
+        return [present[index] for index in sorted(spread(len(present), wanted))]
+
+    # --- coming in ----------------------------------------------------------------------------------------------------
+
+    async def meet(self, guests: list[Buyer], arrived: Callable[[], None]) -> None:
+        """Makes the room and connects its guests. Raises ``Surprise``, and ``DemoFailed`` where the one address that
+        was named takes nobody.
+        """
+        self._talk.wanted = len(guests)
+        if not guests:
+            return
+        self._id = await self._operator.open_room([guest.user_id for guest in guests])
+        first, *others = guests
+        address = await self._find(first)
+        arrived()
+        if address is None:
+            return
+        tls = ssl.create_default_context() if address.secure else None
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def come(guest: Buyer) -> None:
+            async with turns:
+                try:
+                    await self._connect(guest, address, tls)
+                except (Refused, OSError) as error:
+                    self._talk.absent = str(error)
+            arrived()
+
+        async with asyncio.TaskGroup() as group:
+            for guest in others:
+                group.create_task(come(guest))
+        self.lines = [guest.line for guest in guests if guest.line is not None]
+        self._talk.sockets = len(self.lines)
+        for place, line in enumerate(self.lines):
+            line.place = place
+
+    async def _find(self, guest: Buyer) -> Address | None:
+        for address in self._addresses:
+            tls = ssl.create_default_context() if address.secure else None
+            try:
+                await self._connect(guest, address, tls)
+            except (Refused, OSError) as error:
+                self._talk.absent = f"{address.url}: {str(error) or 'no welcome in time'}"
+                continue
+            self._talk.absent = ""
+            return address
+        if self._must:
+            raise DemoFailed(f"There are no sockets at {self._talk.absent}. --realtime-url must be the realtime port.")
+        return None
+
+    async def _connect(self, guest: Buyer, address: Address, tls: ssl.SSLContext | None) -> None:
+        line = Line(
+            guest.number,
+            request(address, guest.api.token),
+            ledger=self._ledger,
+            now=self._clock.now,
+            over=self._over,
+        )
+        self._open.add(line)
+        try:
+            await line.connect(address, tls, patience=_WELCOME_SECONDS)
+        except BaseException:
+            self._open.discard(line)
+            raise
+        guest.line = line
+
+    # --- talking ------------------------------------------------------------------------------------------------------
+
+    async def chat(self, words: Sequence[str], messages: int, seconds: float) -> None:
+        """One guest after the other says something, so many messages evenly over that time."""
+        began = perf_counter()
+        for number in range(messages):
+            await asyncio.sleep(max(0.0, began + seconds * number / messages - perf_counter()))
+            self._say(words[number % len(words)])
+
+    def _say(self, words: str) -> None:
+        start = next(self._turns) % max(len(self.lines), 1)
+        for line in [*self.lines[start:], *self.lines[:start]]:
+            if line.is_open:
+                name = f"m{next(self._names)}"
+                self._talk.tally.say(name, line.place, len(self.lines), perf_counter())
+                line.say(name, self._id, f'"{words}"'.encode())
+                return
+
+    async def welcome(self, words: str) -> None:
+        """The shop says something. Raises ``Surprise``."""
+        if self.lines:
+            await self._tell("text", words)
+
+    async def announce(self, back: int) -> None:
+        """The shop says that so many items are back, where it has not just said so. Raises ``Surprise``."""
+        now = perf_counter()
+        if self._open and now - self._announced >= _ANNOUNCE_SECONDS:
+            self._announced = now
+            await self._tell("custom", {"back": back})
+
+    async def _tell(self, kind: str, content: object) -> None:
+        # The shop has no line: it hears nothing and speaks over HTTP.
+        name, tally = f"shop-{next(self._names)}", self._talk.tally
+        tally.say(name, len(self.lines), len(self.lines) + 1, perf_counter())
+        self._talk.by_the_shop += 1
+        try:
+            seq = await self._operator.say(self._id, kind, name, content)
+        except Surprise:
+            tally.refuse(name, "not-answered")
+            raise
+        self._talk.acknowledge(name, seq, perf_counter())
+
+    # --- going home ---------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Nobody need wait for news any more."""
+        for line in self.lines:
+            line.wake()
+
+    async def hear_all(self, within: float) -> None:
+        """Returns when everybody has heard everything, or should have within so many seconds."""
+        for _ in range(int(within / _LOOK_SECONDS)):
+            if not self._talk.tally.under_way or not self._open:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def leave(self) -> None:
+        """Everybody says goodbye; who is not answered within a few seconds is cut off."""
+        self._leaving = True
+        for line in list(self._open):
+            line.leave()
+        try:
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                while self._open:
+                    self._gone.clear()
+                    await self._gone.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for line in list(self._open):
+                line.abort()
+            # Transports end in the next turn of the loop.
+            await asyncio.sleep(0)
+
+    def _over(self, line: Line, code: int) -> None:
+        self._open.discard(line)
+        if not self._leaving:
+            self._talk.tally.lost[code] += 1
+        self._gone.set()
