@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import chart, growth, purchases, purchases_redis, readme, report, sale_cached, scenarios, startup
+from bench import chart, growth, purchases, purchases_redis, readme, report, sale_cached, scenarios, sections, startup
 from bench.failures import BenchFailed
 from bench.load import require_wrk
 from bench.machine import Cores, describe, two_cores
@@ -111,7 +111,8 @@ def _write(outcomes: Sequence[Outcome], effort: Effort) -> None:
     docs = ROOT / "docs"
     docs.mkdir(exist_ok=True)
     page = report.markdown(outcomes, describe(SHOP, WORK), effort, datetime.now(UTC))
-    (docs / "benchmarks.md").write_text(page)
+    file = docs / "benchmarks.md"
+    file.write_text(sections.kept(file.read_text() if file.exists() else "", page))
     (docs / "benchmarks.svg").write_text(chart.svg(outcomes))
     readme.refresh()
 

@@ -57,14 +57,14 @@ def busy_seconds(cores: Cores) -> float:
 def describe(go_peer: Path, work: Path) -> dict[str, str]:
     """Machine and versions, by name, in the order in which to print them; ``work`` is on the disk that is measured."""
     return {
-        "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "CPU": f"{cpu_model()}, {os.cpu_count()} cores",
         "kernel": f"{platform.system()} {platform.release()}",
         "disk": f"{sync_ms(work):.2f} ms to write and sync 64 KiB (median of {SYNCS})",
         "Python": platform.python_version(),
-        **{name: _package(name) for name in PACKAGES},
-        "Go": _first_line(["go", "env", "GOVERSION"], go_peer).removeprefix("go"),
+        **{name: package(name) for name in PACKAGES},
+        "Go": first_line(["go", "env", "GOVERSION"], go_peer).removeprefix("go"),
         **{
-            name: _first_line(["go", "list", "-m", "-f", "{{.Version}}", module], go_peer)
+            name: first_line(["go", "list", "-m", "-f", "{{.Version}}", module], go_peer)
             for name, module in MODULES.items()
         },
         "Redis server": _redis_version(),
@@ -85,14 +85,16 @@ def sync_ms(folder: Path) -> float:
     return median(times) * 1e3
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """What the processor calls itself."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
 
 
-def _package(name: str) -> str:
+def package(name: str) -> str:
+    """The version of a Python package here."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -100,21 +102,22 @@ def _package(name: str) -> str:
 
 
 def _wrk_version() -> str:
-    words = _first_line(["wrk", "--version"], Path.cwd()).split()
+    words = first_line(["wrk", "--version"], Path.cwd()).split()
     return words[1] if len(words) > 1 else "unknown"
 
 
 def _redis_version() -> str:
-    said = re.search(r"v=(\S+)", _first_line(["redis-server", "--version"], Path.cwd()))
+    said = re.search(r"v=(\S+)", first_line(["redis-server", "--version"], Path.cwd()))
     return said[1] if said else "unknown"
 
 
 def _mariadb_version() -> str:
-    said = re.search(r"Ver (\S+)", _first_line(["/usr/sbin/mariadbd", "--version"], Path.cwd()))
+    said = re.search(r"Ver (\S+)", first_line(["/usr/sbin/mariadbd", "--version"], Path.cwd()))
     return said[1] if said else "unknown"
 
 
-def _first_line(command: list[str], folder: Path) -> str:
+def first_line(command: list[str], folder: Path) -> str:
+    """What a program says first when it is started in that folder, or that it is not installed."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError:

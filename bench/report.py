@@ -113,6 +113,7 @@ def markdown(outcomes: Sequence[Outcome], machine: Mapping[str, str], effort: Ef
         "make bench                                   # the tables on the terminal",
         ".venv/bin/python -m bench --write            # and this page",
         ".venv/bin/python -m bench --scenario get     # one scenario; --help lists them",
+        "scripts/bench messages                       # WebSockets; --write writes that section of this page",
         "```",
         "",
         "The peers are in `bench/peers/`, Teahouse's side of the first two scenarios is `examples/hello.py`.",

@@ -27,6 +27,11 @@ def on_engines(name: str, folder: Path, environment: Mapping[str, str]) -> Plan:
     return _serve(name, folder, environment=environment)
 
 
+def realtime_port(plan: Plan) -> int:
+    """Where the WebSockets of a planned server are."""
+    return int(plan.command[plan.command.index("--realtime-port") + 1])
+
+
 def migrate(folder: Path, environment: Mapping[str, str]) -> None:
     """Brings the database's schema up to date through the command line. Raises BenchFailed when it cannot."""
     _command(["migrate", "--data-dir", str(_data(folder))], environment)

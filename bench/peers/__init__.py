@@ -13,18 +13,19 @@ SHOP = Path(__file__).parent / "shop"
 
 def build_gin(folder: Path) -> dict[str, Path]:
     """Compiles the Gin peer into the folder: as it comes, and with the faster JSON library it offers."""
-    return {"stock": _build(GIN, folder / "gin"), "sonic": _build(GIN, folder / "gin-sonic", "sonic")}
+    return {"stock": build(GIN, folder / "gin"), "sonic": build(GIN, folder / "gin-sonic", "sonic")}
 
 
 def build_shop(folder: Path) -> Path:
     """Compiles the shop on Redis into the folder."""
-    return _build(SHOP, folder / "shop")
+    return build(SHOP, folder / "shop")
 
 
-def _build(source: Path, binary: Path, tags: str = "") -> Path:
+def build(source: Path, binary: Path, tags: str = "", *, package: str = ".") -> Path:
+    """Compiles a package, by default that of the folder ``source``, with the versions that ``source/go.sum`` names."""
     if shutil.which("go") is None:
         raise BenchFailed("Go is not installed: the peers need Go 1.25 or newer (https://go.dev/dl/)")
-    command = ["go", "build", "-trimpath", "-tags", tags, "-o", str(binary.resolve()), "."]
+    command = ["go", "build", "-trimpath", "-tags", tags, "-o", str(binary.resolve()), package]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BenchFailed(f"the peer in {source.name} does not compile:\n{done.stderr.strip()}")
