@@ -19,6 +19,7 @@ class QuickPlan(Plan, frozen=True):
     lead_seconds = 0.6
     pay_within_seconds = 2
     patience_seconds = 2.0
+    told_within_seconds = 1.0
 
 
 def hired(password: str, *, origin: str = "") -> Callable[[], Awaitable[Credentials]]:

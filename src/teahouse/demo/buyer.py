@@ -17,8 +17,6 @@ from teahouse.web.client import Answer
 _CLOCK_DOUBT_SECONDS = 0.25
 _STARTS = 20
 _MOST_PAGES = 20
-# A push is told at most once: who has heard nothing after so long asks.
-_PUSH_SECONDS = 3.0
 
 
 class Buyer:
@@ -27,7 +25,17 @@ class Buyer:
     ``has_lost_it`` is true where the reservation's time was up. Every method may raise ``Surprise``.
     """
 
-    def __init__(self, number: int, name: str, part: Part, *, api: Api, clock: ServerClock, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        part: Part,
+        *,
+        api: Api,
+        clock: ServerClock,
+        ledger: Ledger,
+        told_within: float,
+    ) -> None:
         self.number = number
         self.part = part
         self.api = api
@@ -39,6 +47,7 @@ class Buyer:
         self._name = name
         self._clock = clock
         self._ledger = ledger
+        self._told_within = told_within
         self._refresh_token = ""
         self._keys = count(1)
 
@@ -253,7 +262,7 @@ class Buyer:
         """By push; who hears nothing in time, or has no line, asks once. ``since`` in Unix seconds of the server."""
         assert self.reserved is not None
         order_id, heard = self.reserved.order_id, self._ledger.talk.heard
-        told = await self.line.hear(order_id, status, _PUSH_SECONDS) if self.line else None
+        told = await self.line.hear(order_id, status, self._told_within) if self.line else None
         if told is not None:
             heard[order_id, status] = Heard(by_push=True, seconds=max(told - since, 0.0))
             return

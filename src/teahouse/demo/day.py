@@ -66,6 +66,7 @@ class _Day:
                 api=Api(doors.client, ledger),
                 clock=self._clock,
                 ledger=ledger,
+                told_within=plan.told_within_seconds,
             )
             for number, part in enumerate(plan.parts())
         ]

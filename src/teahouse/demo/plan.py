@@ -72,6 +72,11 @@ class Plan(msgspec.Struct, frozen=True):
         """How long those who wait go on waiting after the last reservation must have expired."""
         return 10.0 + self.buyers / 500
 
+    @property
+    def told_within_seconds(self) -> float:
+        """A push is told at most once: who has heard nothing after so long asks."""
+        return 3.0
+
     def look_again_seconds(self, waiting: int) -> float:
         """How often a waiting buyer looks at the sale: together they look about a thousand times a second at most."""
         return max(0.25, waiting / 1000)

@@ -121,7 +121,9 @@ def _room(report: Report) -> Table:
     if report.results_by_push:
         table.add_row("results by push", _count(report.results_by_push), "what became of an order, without asking")
     if report.results_by_asking:
-        table.add_row("results by asking", _count(report.results_by_asking), "once each: nothing was heard in time")
+        table.add_row(
+            "results by asking", _count(report.results_by_asking), "once each: no socket, or nothing heard in time"
+        )
     return table
 
 
