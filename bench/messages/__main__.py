@@ -30,6 +30,8 @@ from bench.peers.messages import HUB, build_messages, versions
 R = TypeVar("R")
 NAMES = (IDLE, LARGE.name, SMALL.name, HELD.name)
 HELD_SECONDS = 60.0
+WEIGHINGS = 2
+"""Memory hardly differs from round to round."""
 APART = 1_000_000
 """No round has so many messages."""
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -88,7 +90,7 @@ def _measure(
         found = sites((OURS, *(options.server or SERVERS[1:])), programs, Path(folder), cores)
         firsts = count(step=APART)
         if IDLE in names:
-            weighed = _in_turn(found, options.rounds, console, IDLE, lambda site: idle(site, cores))
+            weighed = _in_turn(found, min(options.rounds, WEIGHINGS), console, IDLE, lambda site: idle(site, cores))
         for setting in (LARGE, SMALL):
             if setting.name in names:
                 once = _player(setting, options.seconds, cores, firsts)

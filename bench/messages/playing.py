@@ -53,7 +53,7 @@ def idle(site: Site, cores: Cores) -> Idle:
     async def weigh(server: Server, crowd: Crowd) -> Idle:
         cast = site.casts[IDLE]
         await crowd.enter(cast.people[:FIRST], cast.rooms[:FIRST], set())
-        await asyncio.sleep(SETTLING)
+        await asyncio.sleep(1.0)
         before = server.resident_bytes()
         await crowd.enter(cast.people[FIRST:CONNECTIONS], cast.rooms[FIRST:CONNECTIONS], set())
         await asyncio.sleep(SETTLING)
