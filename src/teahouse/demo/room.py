@@ -78,7 +78,7 @@ class Room:
                 try:
                     await self._connect(guest, address, tls)
                 except (Refused, OSError) as error:
-                    self._talk.absent = str(error)
+                    self._talk.absent = _why(error)
             arrived()
 
         async with asyncio.TaskGroup() as group:
@@ -95,7 +95,7 @@ class Room:
             try:
                 await self._connect(guest, address, tls)
             except (Refused, OSError) as error:
-                self._talk.absent = f"{address.url}: {str(error) or 'no welcome in time'}"
+                self._talk.absent = f"{address.url}: {_why(error)}"
                 continue
             self._talk.absent = ""
             return address
@@ -198,3 +198,7 @@ class Room:
         if not self._leaving:
             self._talk.tally.lost[code] += 1
         self._gone.set()
+
+
+def _why(error: Refused | OSError) -> str:
+    return str(error) or f"no welcome within {_WELCOME_SECONDS:g} s"
