@@ -126,7 +126,7 @@ def _say(console: Console, doing: str) -> None:
 
 def _machine() -> dict[str, str]:
     return {
-        "": f"{cpu_model()}, {os.cpu_count()} cores",
+        "CPU": f"{cpu_model()}, {os.cpu_count()} cores",
         "Linux": os.uname().release,
         "Python": ".".join(map(str, sys.version_info[:3])),
         "uvloop": package("uvloop"),

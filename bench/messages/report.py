@@ -13,7 +13,7 @@ SECTION = "messages"
 """The section's mark in the page."""
 METHOD = (
     (
-        "Each server runs alone on one core, in turn A B C D A B C D …, started afresh for every round; one process "
+        "Each server runs alone on one core, in turn A B C … A B C …, started afresh for every round; one process "
         "on the other core is everybody: it connects, speaks, and notes down what came to whom and when, which it "
         "reads only afterwards. A message has {content} bytes of content with the moment of its sending in it; "
         "delays are those to **all** receivers. {rounds} rounds of {seconds:g} s after a warm-up of 2 s. A single "
@@ -24,10 +24,11 @@ METHOD = (
         "All check a JWT (HS256) of each connection, keep rooms and who is in them, speak JSON in text frames, "
         "acknowledge each message to its sender and ask silent connections for a sign of life; no compression. "
         "**Teahouse stores every message in SQLite, on disk, with its number in the conversation, before it "
-        "acknowledges and delivers it; the others keep it in memory only until it is passed on.** The hub on "
+        "acknowledges and delivers it; the others, but one, keep it in memory only until it is passed on.** The hub on "
         "gorilla/websocket (`bench/peers/messages-hub`) has two goroutines a connection, prepared messages and "
-        "shared write buffers; the hub on `ws` (`bench/peers/messages-ws`) is one process of Node. Centrifugo is "
-        "the published program as it comes, with its memory engine and no history, shared write buffers, and a "
+        "shared write buffers; “storing” is the same with each message in SQLite first (`mattn/go-sqlite3`, WAL, "
+        "`synchronous=FULL`), in transactions that all messages of a moment share: the work that Teahouse does. The "
+        "hub on `ws` (`bench/peers/messages-ws`) is one process of Node. Centrifugo is the published program as it comes, with its memory engine and no history, shared write buffers, and a "
         "namespace in which people may publish."
     ),
     (

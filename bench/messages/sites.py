@@ -17,12 +17,12 @@ from bench.machine import Cores
 from bench.messages.dialects import CENTRIFUGO, HUB, TEAHOUSE, Dialect, Person
 from bench.messages.settings import CONNECTIONS, HELD, LARGE, SMALL, Setting
 from bench.outcome import OURS
-from bench.peers.messages import CENTRIFUGO_NAME, GORILLA, NODE, Programs
+from bench.peers.messages import CENTRIFUGO_NAME, GORILLA, NODE, STORING, Programs
 from bench.servers import Plan, file_name, free_port, started
 from teahouse.load import LoadFailed
 from teahouse.load.people import in_crowd, registry
 
-SERVERS = (OURS, GORILLA, CENTRIFUGO_NAME, NODE)
+SERVERS = (OURS, GORILLA, STORING, CENTRIFUGO_NAME, NODE)
 DAY = 86_400
 IDLE = "idle"
 # Nobody's token runs out during a run.
@@ -59,7 +59,10 @@ def sites(names: Sequence[str], programs: Programs, folder: Path, cores: Cores) 
     if OURS in names:
         made.append(_ours(folder, cores))
     if GORILLA in names:
-        made.append(_peer(GORILLA, HUB, strangers, lambda: _hub(programs, secret, folder)))
+        made.append(_peer(GORILLA, HUB, strangers, lambda: _hub(GORILLA, programs, secret, folder)))
+    if STORING in names:
+        kept = ("-store", str(folder / "hub.db"))
+        made.append(_peer(STORING, HUB, strangers, lambda: _hub(STORING, programs, secret, folder, *kept)))
     if CENTRIFUGO_NAME in names:
         made.append(_peer(CENTRIFUGO_NAME, CENTRIFUGO, strangers, lambda: _centrifugo(programs, secret, folder)))
     if NODE in names:
@@ -122,10 +125,10 @@ def _peer(name: str, dialect: Dialect, casts: Mapping[str, Cast], plan: Callable
     return Site(name, dialect, casts, plan, lambda started: started.port)
 
 
-def _hub(programs: Programs, secret: str, folder: Path) -> Plan:
+def _hub(name: str, programs: Programs, secret: str, folder: Path, *options: str) -> Plan:
     port = free_port()
-    command = [str(programs.hub), "-addr", f"127.0.0.1:{port}"]
-    return Plan(GORILLA, command, port, "/healthz", _output(GORILLA, folder), environment={"HUB_SECRET_KEY": secret})
+    command = [str(programs.hub), "-addr", f"127.0.0.1:{port}", *options]
+    return Plan(name, command, port, "/healthz", _output(name, folder), environment={"HUB_SECRET_KEY": secret})
 
 
 def _node(programs: Programs, secret: str, folder: Path) -> Plan:

@@ -14,11 +14,14 @@ HUB = HERE / "messages-hub"
 CENTRIFUGO = HERE / "centrifugo"
 WS = HERE / "messages-ws"
 GORILLA = "gorilla/websocket hub"
+STORING = "gorilla/websocket hub, storing"
+"""The hub with every message in SQLite, on disk before it is passed on."""
 CENTRIFUGO_NAME = "Centrifugo"
 NODE = "Node ws hub"
 CENTRIFUGO_MODULE = "github.com/centrifugal/centrifugo/v6"
 MODULES = {
     "gorilla/websocket": (HUB, "github.com/gorilla/websocket"),
+    "go-sqlite3": (HUB, "github.com/mattn/go-sqlite3"),
     "Centrifugo": (CENTRIFUGO, CENTRIFUGO_MODULE),
 }
 

@@ -84,7 +84,9 @@ func (c *connection) take(text []byte) error {
 		return err
 	}
 	if message.Type == "join" {
-		c.hub.join(c, message.To)
+		if err := c.hub.join(c, message.To); err != nil {
+			return err
+		}
 		return c.sendJSON(map[string]string{"type": "joined", "to": message.To})
 	}
 	return c.hub.say(c, message)

@@ -37,8 +37,10 @@ type acknowledged struct {
 	Timestamp int64  `json:"timestamp"`
 }
 
-// room has a lock of its own, so that rooms do not wait for each other.
+// room has locks of its own, so that rooms do not wait for each other: order keeps its messages in the order of their
+// numbers, lock its members.
 type room struct {
+	order   sync.Mutex
 	lock    sync.Mutex
 	seq     uint64
 	members map[*connection]struct{}
@@ -47,17 +49,27 @@ type room struct {
 type hub struct {
 	lock  sync.RWMutex
 	rooms map[string]*room
+	// store is nil where messages are passed on and forgotten.
+	store *store
 }
 
-func newHub() *hub {
-	return &hub{rooms: map[string]*room{}}
+func newHub(kept *store) *hub {
+	return &hub{rooms: map[string]*room{}, store: kept}
 }
 
-func (h *hub) join(c *connection, name string) {
+func (h *hub) join(c *connection, name string) error {
 	h.lock.Lock()
 	joined, ok := h.rooms[name]
 	if !ok {
 		joined = &room{members: map[*connection]struct{}{}}
+		if h.store != nil {
+			seq, err := h.store.last(name)
+			if err != nil {
+				h.lock.Unlock()
+				return err
+			}
+			joined.seq = seq
+		}
 		h.rooms[name] = joined
 	}
 	// Before the hub's lock is given back: a room is dropped when nobody is in it.
@@ -66,6 +78,7 @@ func (h *hub) join(c *connection, name string) {
 	joined.members[c] = struct{}{}
 	joined.lock.Unlock()
 	c.rooms = append(c.rooms, name)
+	return nil
 }
 
 func (h *hub) leave(c *connection) {
@@ -85,7 +98,8 @@ func (h *hub) leave(c *connection) {
 	}
 }
 
-// say passes the message on to everybody in the room but the connection that sent it, which gets an acknowledgement.
+// say passes the message on to everybody in the room but the connection that sent it, which gets an acknowledgement;
+// where messages are kept, as soon as this one is on disk.
 func (h *hub) say(c *connection, message said) error {
 	h.lock.RLock()
 	to, ok := h.rooms[message.To]
@@ -94,33 +108,55 @@ func (h *hub) say(c *connection, message said) error {
 		return errNotInRoom
 	}
 	now := time.Now().UnixMilli()
-	seq, err := to.pass(c, message, now)
+	accepted := delivered{message.Type, message.ID, message.To, 0, c.user, message.Content, now}
+	to.order.Lock()
+	defer to.order.Unlock()
+	seq, err := to.next(c)
 	if err != nil {
 		return err
 	}
-	return c.sendJSON(acknowledged{"ack", message.ID, message.To, seq, now})
+	accepted.Seq = seq
+	if h.store != nil {
+		h.store.queue <- draft{c, to, accepted}
+		return nil
+	}
+	if err := to.deliver(c, accepted); err != nil {
+		return err
+	}
+	return c.sendJSON(acknowledgement(accepted))
 }
 
-func (r *room) pass(c *connection, message said, now int64) (uint64, error) {
+func acknowledgement(m delivered) acknowledged {
+	return acknowledged{"ack", m.ID, m.To, m.Seq, m.Timestamp}
+}
+
+// next is the number of the next message, for a member.
+func (r *room) next(c *connection) (uint64, error) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	if _, in := r.members[c]; !in {
 		return 0, errNotInRoom
 	}
 	r.seq++
-	text, err := json.Marshal(delivered{message.Type, message.ID, message.To, r.seq, c.user, message.Content, now})
+	return r.seq, nil
+}
+
+func (r *room) deliver(from *connection, message delivered) error {
+	text, err := json.Marshal(message)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	prepared, err := websocket.NewPreparedMessage(websocket.TextMessage, text)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	frame := &outgoing{prepared: prepared}
+	r.lock.Lock()
+	defer r.lock.Unlock()
 	for member := range r.members {
-		if member != c {
+		if member != from {
 			member.offer(frame)
 		}
 	}
-	return r.seq, nil
+	return nil
 }

@@ -1,6 +1,6 @@
 // Command messages-hub is a chat server as Go programmers write it on gorilla/websocket: a JWT at the handshake, rooms,
 // a goroutine that reads and one that writes for each connection, and messages that are framed once for all receivers.
-// It keeps messages in memory only for as long as it takes to pass them on.
+// It keeps messages in memory only for as long as it takes to pass them on, or, with -store, in SQLite.
 package main
 
 import (
@@ -17,20 +17,30 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:9000", "address to listen on")
+	path := flag.String("store", "", "file of the database that messages are kept in (empty: none are)")
 	flag.Parse()
-	if err := run(*addr); err != nil {
+	if err := run(*addr, *path); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(addr string) error {
+func run(addr, path string) error {
 	secret := os.Getenv("HUB_SECRET_KEY")
 	if secret == "" {
 		return errors.New("HUB_SECRET_KEY is not set: tokens are verified with it")
 	}
+	var kept *store
+	if path != "" {
+		opened, err := openStore(path)
+		if err != nil {
+			return err
+		}
+		go opened.run()
+		kept = opened
+	}
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	routes.Handle("GET /message", &door{hub: newHub(), tokens: newTokens(secret)})
+	routes.Handle("GET /message", &door{hub: newHub(kept), tokens: newTokens(secret)})
 	return serve(routes, addr)
 }
 
