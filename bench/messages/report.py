@@ -28,8 +28,9 @@ METHOD = (
         "gorilla/websocket (`bench/peers/messages-hub`) has two goroutines a connection, prepared messages and "
         "shared write buffers; “storing” is the same with each message in SQLite first (`mattn/go-sqlite3`, WAL, "
         "`synchronous=FULL`), in transactions that all messages of a moment share: the work that Teahouse does. The "
-        "hub on `ws` (`bench/peers/messages-ws`) is one process of Node. Centrifugo is the published program as it comes, with its memory engine and no history, shared write buffers, and a "
-        "namespace in which people may publish."
+        "hub on `ws` (`bench/peers/messages-ws`) is one process of Node. Centrifugo is the published program as it "
+        "comes, with its memory engine and no history, shared write buffers, and a namespace in which people may "
+        "publish."
     ),
     (
         "CPU µs is the server's user and system time for a delivery, storing and acknowledging included; load µs is "
