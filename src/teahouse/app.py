@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from teahouse import __version__, accounts, datadir, messages, migrations
 from teahouse.accounts import Accounts, User
@@ -43,6 +43,12 @@ from teahouse.wechat import WechatPlatform
 from teahouse.wechat.routes import install_sandbox
 from teahouse.wechat.sandbox import SandboxWechat
 from teahouse.wechat.sandbox_codes_sql import SandboxCodesSql
+
+if TYPE_CHECKING:
+    from teahouse.engines.redis import Redis
+    from teahouse.engines.redis_feed import Feed
+    from teahouse.sales.archive_sql import SqlArchive
+    from teahouse.sales.stock_redis import RedisStockLedger
 
 _DESCRIPTION = "Login, a shop that survives a flash sale, and the figures to watch it: the backend of a mini-program."
 
@@ -129,31 +135,16 @@ class Teahouse(App):
         # The embedded default need not pay for loading these.
         from teahouse.accounts.accounts_redis import accounts_on_redis
         from teahouse.caching.shared_redis import RedisCache
-        from teahouse.engines.redis import Redis
-        from teahouse.engines.redis_feed import Feed
         from teahouse.messages.bus_redis import RedisBus
         from teahouse.messages.presence_redis import RedisPresence
         from teahouse.sales.archive_sql import SqlArchive
-        from teahouse.sales.metrics_prometheus import RecorderCollector
         from teahouse.sales.orders_redis import RedisOrders
-        from teahouse.sales.stock_redis import RedisStockLedger
 
-        clock, url, patience = self._clock, settings.redis.url.reveal(), settings.redis.timeout_seconds
-        redis = Redis(url, timeout_seconds=patience)
-        # What the recorder reads is long: it must not hold up who buys.
-        bulk = Redis(url, name="redis for the recorder", timeout_seconds=max(patience, _BULK_SECONDS))
-        feed = Feed(redis)
-        for engine in (redis, bulk):
-            self.on_start(engine.connect)
-            self.on_stop(engine.aclose)
-        self.on_start(feed.start)
-        self.on_stop(feed.aclose)
-        self.ready_check("redis", redis.ping)
-        self.metrics.register(RedisCollector(redis, feed))
+        clock, archive = self._clock, SqlArchive(database)
+        redis, bulk, feed = self._redis_engines(settings)
         users, catalogue = self._cached(
             settings, database, lambda kind, name: RedisCache(redis, feed, kind, name=name, clock=clock)
         )
-        archive = SqlArchive(database)
         people = accounts_on_redis(
             redis,
             feed,
@@ -165,27 +156,56 @@ class Teahouse(App):
             sweeps=sweeps,
             used_before=archive.is_above_sql,
         )
+        ledger = self._ledger_on_redis(settings, redis, feed, archive, bulk)
+        orders = RedisOrders(redis, ledger.scripts, archive)
+        shop = SalesService(catalogue=catalogue, orders=orders, ledger=ledger, clock=clock)
+        return people, shop, Carried(RedisBus(redis), RedisPresence(redis, node=self._node_id))
+
+    def _redis_engines(self, settings: Settings) -> tuple[Redis, Redis, Feed]:
+        """Redis for whoever waits, Redis for the recorder, and what all nodes tell each other."""
+        from teahouse.engines.redis import Redis
+        from teahouse.engines.redis_feed import Feed
+
+        url, patience = settings.redis.url.reveal(), settings.redis.timeout_seconds
+        redis = Redis(url, timeout_seconds=patience)
+        # What the recorder reads is long: it must not hold up who buys.
+        bulk = Redis(url, name="redis for the recorder", timeout_seconds=max(patience, _BULK_SECONDS))
+        feed = Feed(redis)
+        for engine in (redis, bulk):
+            self.on_start(engine.connect)
+            self.on_stop(engine.aclose)
+        self.on_start(feed.start)
+        self.on_stop(feed.aclose)
+        self.ready_check("redis", redis.ping)
+        self.metrics.register(RedisCollector(redis, feed))
+        self._batchers += [redis.batcher, bulk.batcher]
+        return redis, bulk, feed
+
+    def _ledger_on_redis(
+        self, settings: Settings, redis: Redis, feed: Feed, archive: SqlArchive, recording: Redis
+    ) -> RedisStockLedger:
+        from teahouse.sales.metrics_prometheus import RecorderCollector
+        from teahouse.sales.stock_redis import RedisStockLedger
+
         ledger = RedisStockLedger(
             redis,
             feed,
             archive,
-            recording=bulk,
+            recording=recording,
             data_dir=settings.data_dir,
-            clock=clock,
+            clock=self._clock,
             worker=secrets.token_hex(8),
             max_waiting=settings.sales.max_waiting,
             max_unrecorded=settings.sales.max_unrecorded,
             recorded_per_second=settings.sales.recorded_per_second,
         )
-        self._batchers += [redis.batcher, bulk.batcher, *ledger.batchers]
+        self._batchers += ledger.batchers
         self._caches.append(ledger.cache)
         backlog = ledger.backlog
         self.metrics.register(
             RecorderCollector(ledger.recorder, lambda: backlog.waiting, lambda: backlog.oldest_seconds)
         )
-        orders = RedisOrders(redis, ledger.scripts, archive)
-        shop = SalesService(catalogue=catalogue, orders=orders, ledger=ledger, clock=clock)
-        return people, shop, Carried(RedisBus(redis), RedisPresence(redis, node=self._node_id))
+        return ledger
 
     def _install_messages(
         self, settings: Settings, database: Database, people: Accounts, shop: SalesService, carried: Carried

@@ -170,10 +170,24 @@ async def test_a_batch_of_which_everything_is_refused_changes_nothing(store):
 async def test_a_first_direct_message_puts_both_people_in_the_conversation(store):
     assert await store.role(BOB, DIRECT) is None
     assert outcome(await store.append([said(BOB, "1", ANN), said(ANN, "1", BOB)], NOW)) == [1, 2]
-    both = Membership(DIRECT, "member", 2, 0)
-    assert await store.memberships([ANN, BOB, CAT]) == {ANN: [both], BOB: [both], CAT: []}
+    assert await store.memberships([ANN, BOB, CAT]) == {
+        ANN: [Membership(DIRECT, "member", 2, 2, 0)],
+        BOB: [Membership(DIRECT, "member", 2, 1, 0)],
+        CAT: [],
+    }
     assert await store.members(DIRECT) == {ANN: "member", BOB: "member"}
     assert await store.role(BOB, DIRECT) == "member"
+
+
+async def test_who_says_something_has_read_what_was_said_before_and_nobody_else_has(store):
+    room = await opened(store)
+    await store.append([said(ANN, "1", room), said(BOB, "1", room), said(ANN, "2", room)], NOW)
+    unread = {user: [each.unread for each in found] for user, found in (await store.memberships([ANN, BOB])).items()}
+    assert unread == {ANN: [0], BOB: [1]}
+    await store.append([said(BOB, "1", room)], NOW)
+    assert [each.read_seq for each in (await store.memberships([BOB]))[BOB]] == [2]
+    await store.append([said(BOB, "2", room)], NOW)
+    assert [each.unread for each in (await store.memberships([BOB]))[BOB]] == [0]
 
 
 async def test_pages_go_forwards_and_backwards(store):

@@ -55,16 +55,27 @@ async def test_rooms_are_listed_newest_first_in_pages_and_without_direct_convers
         await opened(store, number)
     await opened(store, 4, members=[CAT])
     await store.append([said(ANN, "1", BOB), said(BOB, "1", f"room:{room_id(2)}")], NOW)
+    await store.append([said(ANN, "2", f"room:{room_id(2)}")], NOW)
     first = await store.rooms(BOB, None, 2)
     assert [room.id for room, _ in first] == [room_id(0xFFFF), room_id(3)]
     second = await store.rooms(BOB, first[-1][0].id, 2)
     assert second == [
-        (Room(room_id(2), "房间 2", ANN, NOW), Membership(f"room:{room_id(2)}", "member", 1, 0)),
-        (Room(room_id(1), "房间 1", ANN, NOW), Membership(ROOM, "member", 0, 0)),
+        (Room(room_id(2), "房间 2", ANN, NOW), Membership(f"room:{room_id(2)}", "member", 2, 1, 0)),
+        (Room(room_id(1), "房间 1", ANN, NOW), Membership(ROOM, "member", 0, 0, 0)),
     ]
     assert second[0][1].unread == 1
     assert await store.rooms(BOB, room_id(1), 2) == []
     assert await store.rooms(DAN, None, 2) == []
+
+
+async def test_direct_conversations_come_by_name_in_pages_and_without_rooms(store):
+    await opened(store)
+    await store.append([said(BOB, str(number), each) for number, each in enumerate((ANN, CAT, DAN))], NOW)
+    names = sorted(conversation_of(BOB, f"user:{each}") for each in (ANN, CAT, DAN))
+    first = await store.directs(BOB, "", 2)
+    assert [(each.conversation, each.unread) for each in first] == [(name, 0) for name in names[:2]]
+    assert [each.conversation for each in await store.directs(BOB, names[1], 2)] == names[2:]
+    assert [each.unread for each in await store.directs(ANN, "", 9)] == [1]
 
 
 async def test_who_comes_later_has_read_what_was_said_before(store):
@@ -73,8 +84,8 @@ async def test_who_comes_later_has_read_what_was_said_before(store):
     assert await store.add_members(room_id(1), [CAT, BOB, CAT, DAN], NOW) == [CAT, DAN]
     assert await store.add_members(room_id(1), [CAT, BOB], NOW) == []
     assert await store.memberships([BOB, CAT]) == {
-        BOB: [Membership(room, "member", 3, 0)],
-        CAT: [Membership(room, "member", 3, 3)],
+        BOB: [Membership(room, "member", 3, 0, 0)],
+        CAT: [Membership(room, "member", 3, 3, 3)],
     }
 
 
@@ -136,8 +147,8 @@ async def test_a_read_position_never_goes_back_nor_beyond_the_last_message(store
     asked = (0, 2, 1, 2, 2**63 - 1, 3, 0)
     assert [await store.mark_read(BOB, room, seq) for seq in asked] == [0, 2, 2, 2, 3, 3, 3]
     assert await store.memberships([ANN, BOB]) == {
-        ANN: [Membership(room, "owner", 3, 0)],
-        BOB: [Membership(room, "member", 3, 3)],
+        ANN: [Membership(room, "owner", 3, 3, 0)],
+        BOB: [Membership(room, "member", 3, 3, 0)],
     }
 
 

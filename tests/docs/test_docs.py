@@ -38,7 +38,7 @@ FILE = re.compile(r"[\w./-]+\.(?:py|toml|md|yaml|sql|svg)")
 # Kebab-case words in these pages that name no problem.
 OTHER_KEBAB = {
     "import-linter",
-    *("logged-out", "order-cancelled", "order-expired", "order-paid"),  # events of system frames
+    *("logged-out", "order-cancelled", "order-expired", "order-paid", "room-left"),  # events of system frames
     "no-such-note",  # the guide's own
     "redis-server",  # a program
     "refund-due",  # a payment's state

@@ -30,12 +30,13 @@ _UNHURRIED = {
 }
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, mariadb_session: DatabaseServer) -> Iterator[Shop]:
+@pytest.fixture(scope="module", params=["mariadb_session", "postgres_session"])
+def shop(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Shop]:
     directory = tmp_path_factory.mktemp("talking")
+    database: DatabaseServer = request.getfixturevalue(request.param)
     with (
         redis_server(directory / "redis", aof=True) as redis,
-        shop_of(directory, redis, mariadb_session, **_UNHURRIED) as shop,
+        shop_of(directory, redis, database, **_UNHURRIED) as shop,
     ):
         yield shop
 

@@ -33,6 +33,7 @@ ROUTES = [
     ("GET", "/v1/rooms/{}/messages"),
     ("PUT", "/v1/rooms/{}/read"),
     ("GET", "/v1/users/{}/messages"),
+    ("PUT", "/v1/users/{}/read"),
 ]
 BODIES = {
     "/v1/products/{}": {"name": "x", "price": 1},
@@ -40,6 +41,7 @@ BODIES = {
     "/v1/sales/{}/purchases": {"quantity": 1},
     "/v1/rooms/{}/members": {"userIds": [GOOD]},
     "/v1/rooms/{}/read": {"seq": 1},
+    "/v1/users/{}/read": {"seq": 1},
 }
 
 

@@ -48,6 +48,7 @@ def good_bodies(sale: dict[str, Any], order: str, room: str, other: str) -> dict
         "POST /v1/rooms": {"name": "Tea", "members": [other]},
         "POST /v1/rooms/{id}/members": {"userIds": [other]},
         "PUT /v1/rooms/{id}/read": {"seq": 0},
+        "PUT /v1/users/{id}/read": {"seq": 0},
         "POST /v1/messages": {"type": "text", "id": fresh(), "to": f"room:{room}", "content": "green?"},
     }
 
@@ -56,9 +57,15 @@ async def a_room(owner: Person) -> str:
     return (await owner.post("/v1/rooms", json={"name": "Tea"})).json()["id"]
 
 
-def address_of(path: str, sale: dict[str, Any], room: str) -> str:
-    if "rooms" in path:
-        return path.replace("{id}", room)
+async def a_talk(one: Person, other: Person) -> None:
+    body = {"type": "text", "id": fresh(), "to": f"user:{other.id}", "content": "green?"}
+    assert (await one.post("/v1/messages", json=body)).status == 201
+
+
+def address_of(path: str, sale: dict[str, Any], room: str, other: str) -> str:
+    for kind, id_ in (("rooms", room), ("users", other)):
+        if kind in path:
+            return path.replace("{id}", id_)
     return path.replace("{id}", sale["productId"] if "products" in path else sale["id"])
 
 
@@ -70,11 +77,12 @@ async def test_no_spoilt_body_is_taken_and_no_stock_moves(house: Running, client
     products = (await boss.get("/v1/products?limit=100")).body
     interface = (await client.get("/openapi.json")).json()
     room = await a_room(buyer)
+    await a_talk(buyer, boss)
     good = good_bodies(sale, order, room, boss.id)
     found: list[str] = []
     for method, path, schema in await with_bodies(client):
         person = boss if path.startswith(("/v1/products", "/v1/sales")) and "purchases" not in path else buyer
-        address = address_of(path, sale, room)
+        address = address_of(path, sale, room, boss.id)
         route = f"{method} {path}"
         for bad in bad_bodies(good[route], schema, interface):
             found += await objections(person, route, method, address, bad)
@@ -106,12 +114,13 @@ async def test_every_good_body_is_good(client: Client, boss: Person, buyer: Pers
     sale = await put_on_sale(boss)
     order = (await buyer.buy(sale, "kept")).json()["orderId"]
     room = await a_room(buyer)
+    await a_talk(buyer, boss)
     good = good_bodies(sale, order, room, boss.id)
     assert set(good) == {f"{method} {path}" for method, path, _ in await with_bodies(client)}
     for route, body in good.items():
         method, path = route.split()
         person = boss if path.startswith(("/v1/products", "/v1/sales")) and "purchases" not in path else buyer
-        address = address_of(path, sale, room)
+        address = address_of(path, sale, room, boss.id)
         answer = await person.ask(method, address, json=body, headers={"Idempotency-Key": fresh()})
         assert answer.status in (200, 201, 202) or (route, answer.status) in UNKNOWN, (route, answer.body)
 

@@ -182,6 +182,8 @@ async def test_who_is_brought_in_hears_what_is_said_and_who_is_removed_hears_no_
         assert await said(talk.at_mei, talk.room, "m1", "welcome") == 1
         assert await next_text(at_kai) == (1, "m1", "welcome")
         assert (await talk.mei.delete(f"{members}/{talk.kai.id}")).status == 204
+        left = {"type": "system", "event": "room-left", "data": {"roomId": talk.room[5:]}}
+        assert await at_kai.json() == left
         assert await said(talk.at_mei, talk.room, "m2", "without them") == 2
         assert await said(talk.at_mei, f"user:{talk.kai.id}", "m3", "farewell") == 1
         assert await next_text(at_kai) == (1, "m3", "farewell")

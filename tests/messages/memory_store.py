@@ -72,7 +72,8 @@ class MemoryStore:
         await self._asked("memberships")
         return {
             each: [
-                Membership(name, "member", len(self.messages[name]), read) for name, read in self.people[each].items()
+                Membership(name, "member", len(self.messages[name]), len(self.messages[name]), since)
+                for name, since in self.people[each].items()
             ]
             for each in user_ids
         }

@@ -52,6 +52,13 @@ def test_a_message_keeps_its_content_as_it_was_written():
     assert bytes(frame.content) == b'{"a" : 1.50, "a":[ ]}'
 
 
+def test_a_pattern_is_told_as_other_languages_write_it():
+    with pytest.raises(ValidationFailed) as refusal:
+        decode('{"type":"text","id":"1","to":"nobody","content":1}')
+    (error,) = refusal.value.errors
+    assert "^(user|room):[0-9a-f]{32}$" in str(error)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -290,6 +290,21 @@ async def test_of_two_tellings_in_the_wrong_order_the_store_says_which_one_holds
     assert listener.seqs(ROOM) == ([1] if joins_last else [])
 
 
+async def test_what_was_said_since_somebody_joined_is_brought_but_to_the_socket_that_said_it(hub: Hub, store, bus):
+    sender, other_device = await entered(hub, 4), await entered(hub, 4, "two")
+    store.join(person(4), ROOM)
+    hub.joined(person(4), ROOM)
+    # Both are stored and published before it is known here that they are in the room.
+    say(hub, store, 2)
+    say(hub, store, 4, origin=sender.id)
+    bus.carry_all()
+    await eventually(lambda: other_device.seqs(ROOM) == [1, 2])
+    assert sender.seqs(ROOM) == [1]
+    say(hub, store, 2)
+    bus.carry_all()
+    assert sender.seqs(ROOM) == [1, 3]
+
+
 async def test_who_leaves_while_their_memberships_are_read_does_not_hear_the_room(hub: Hub, store, bus):
     listener, gate = await entered(hub, 1), asyncio.Event()
     hub.joined(person(1), ROOM)

@@ -11,6 +11,7 @@ from teahouse.messages.metrics_prometheus import MessagesCollector
 class Counted:
     sockets = (1, 2, 3)
     refused = 4
+    closes = {1000: 2, 0: 1}  # noqa: RUF012 - read only
     channels = 5
     delivered = 6
     filled = 7
@@ -23,6 +24,8 @@ def test_sockets_and_messages_are_told_under_their_names():
     assert dict(line.split(" ") for line in lines) == {
         "teahouse_sockets": "3.0",
         "teahouse_sockets_refused_total": "4.0",
+        'teahouse_sockets_closed_total{code="1000"}': "2.0",
+        'teahouse_sockets_closed_total{code="other"}': "1.0",
         "teahouse_channels": "5.0",
         "teahouse_messages_delivered_total": "6.0",
         "teahouse_messages_filled_total": "7.0",

@@ -176,7 +176,9 @@ async def test_members_leave_and_the_owner_removes_them_and_stays(client, hub):
     assert hub.told == []
     assert [await removed(BOB, BOB), await removed(ANN, CAT)] == [204, 204]
     assert [await removed(BOB, BOB), await removed(ANN, CAT)] == [404, 404]
-    assert hub.told == [("left", each, f"room:{room['id']}") for each in (BOB, CAT)]
+    told = {"type": "system", "event": "room-left", "data": {"roomId": room["id"]}}
+    wanted = [[("left", each, f"room:{room['id']}"), ("told", each, told)] for each in (BOB, CAT)]
+    assert hub.told == [each for both in wanted for each in both]
     assert (await send(client, BOB, f"room:{room['id']}")).status == 404
 
 

@@ -57,6 +57,7 @@ class Model:
         seq = self.last(draft.conversation) + 1
         message = Message(draft.conversation, seq, draft.sender_id, draft.id, draft.kind, draft.content, now)
         self.said.setdefault(draft.conversation, []).append(message)
+        self.positions[draft.conversation, draft.sender_id] = seq
         return message
 
     def read(self, mark: ReadMark) -> None:

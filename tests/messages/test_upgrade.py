@@ -33,6 +33,13 @@ async def test_a_browser_sends_its_token_as_a_subprotocol_and_never_gets_it_back
         assert answer.headers["sec-websocket-protocol"] == "teahouse.v1"
 
 
+@pytest.mark.parametrize("hosts", [(), ("tea.example", "tea.example"), ("tea.example", "evil.example")])
+async def test_a_request_that_does_not_say_once_which_host_it_is_for_is_refused(hosts: tuple[str, ...]):
+    async with serving() as served:
+        answer = await served.ask(*(f"Host: {host}" for host in hosts), drop=("Host",))
+        assert answer.status == 400
+
+
 async def test_the_subprotocols_may_come_in_two_lines():
     async with serving() as served:
         answer = await served.ask(

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, insert
 
 from teahouse.messages.model import Draft, Message, people_of
+from teahouse.messages.reading_sql import advance
 from teahouse.messages.rows_sql import over_rows, run
 from teahouse.messages.tables_sql import (
     CONVERSATION_LENGTH,
@@ -106,6 +107,8 @@ class _Batch:
         if counted:
             run(connection, _count, [(conversation, touched[conversation]) for conversation in counted])
         connection.execute(_write, [message_row(message) for message in self._stored])
+        read = {(message.conversation, message.sender_id): message.seq for message in self._stored}
+        run(connection, advance, [(*place, seq) for place, seq in sorted(read.items())])
 
     def _refusal(self, draft: Draft) -> NotFound | None:
         people = people_of(draft.conversation)
@@ -118,7 +121,7 @@ class _Batch:
         new = sorted(self._new)
         connection.execute(_open, [{"id": each, "seq": self._last[each]} for each in new])
         rows: list[dict[str, Any]] = [
-            membership_row(each, person, "member", now=self._now, read_seq=0)
+            membership_row(each, person, "member", now=self._now, joined_seq=0)
             for each in new
             for person in people_of(each) or ()
         ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 from typing import NamedTuple
 
-from teahouse.messages.framing import MESSAGE_TOO_BIG, Broken, Header, unmask
+from teahouse.messages.close_codes import MESSAGE_TOO_BIG
+from teahouse.messages.framing import Broken, Header, unmask
 
 _new_decoder = codecs.getincrementaldecoder("utf-8")
 

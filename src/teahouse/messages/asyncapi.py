@@ -6,22 +6,9 @@ from typing import Any
 
 import msgspec
 
+from teahouse.messages.close_codes import MEANINGS
 from teahouse.messages.frames import FROM_CLIENT, PATH, TO_CLIENT
 
-_CLOSE_CODES = {
-    1001: "nothing was heard for two heartbeats",
-    1002: "the protocol was broken (RFC 6455)",
-    1003: "a binary message came; frames are text",
-    1007: "the text is not UTF-8",
-    1009: "the message is too big",
-    1012: "the node restarts: come back after a pause with chance in it",
-    1013: "the node cannot let anybody in just now: come back later",
-    4401: "the token has run out, or its session has ended",
-    4403: "not allowed",
-    4408: "too slow: too much waited to be read",
-    4409: "replaced by newer sockets of the same user",
-    4429: "too fast",
-}
 _DESCRIPTION = (
     f"WebSocket frames of `{PATH}`, each one JSON text. The access token comes in the `Authorization` header, or, from "
     "browsers, as the subprotocols `teahouse.v1, bearer.<token>`; never in the address."
@@ -35,7 +22,7 @@ def describe(title: str, version: str) -> dict[str, Any]:
     kinds: dict[type, str] = {**dict.fromkeys(FROM_CLIENT, "receive"), **dict.fromkeys(TO_CLIENT, "send")}
     schemas, components = msgspec.json.schema_components(tuple(kinds), ref_template="#/components/schemas/{name}")
     messages = {_name(kind): _message(kind, schema) for kind, schema in zip(kinds, schemas, strict=True)}
-    codes = "\n".join(f"- {code}: {meaning}" for code, meaning in _CLOSE_CODES.items())
+    codes = "\n".join(f"- {code}: {meaning}" for code, meaning in MEANINGS.items())
     document = {
         "asyncapi": "3.0.0",
         "info": {"title": title, "version": version, "description": f"{_DESCRIPTION}\n\nClose codes:\n\n{codes}\n"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from teahouse.messages.bus import Bus
@@ -60,22 +60,30 @@ class _Frame(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """One sync: who asked, of which conversation, and what is held back for them meanwhile."""
+    """One sync: who asked, of which conversation, and what is held back for them meanwhile. ``brought``: nobody asked,
+    so what the socket itself has sent is left out, as it is of live messages.
+    """
 
     receiver: Receiver
     conversation: str
     hold: Hold
+    brought: bool = False
 
 
 class CatchingUp:
-    """Syncs. ``holds``: by conversation, for whom live messages are held back now."""
+    """Syncs. ``holds``: by conversation, for whom live messages are held back now. ``sent_by`` says whether a socket
+    has sent the message with a ``seq``, as far as is known.
+    """
 
-    def __init__(self, store: MessageStore, bus: Bus, following: Following) -> None:
+    def __init__(
+        self, store: MessageStore, bus: Bus, following: Following, sent_by: Callable[[Receiver, str, int], bool]
+    ) -> None:
         self.holds: dict[str, dict[Receiver, Hold]] = {}
         self._store = store
         self._bus = bus
         self._pages: dict[tuple[str, int], asyncio.Task[list[_Frame]]] = {}
         self._following = following
+        self._sent_by = sent_by
         self._bringing: set[asyncio.Task[None]] = set()
         self._readers = asyncio.Semaphore(_READERS)
 
@@ -102,7 +110,7 @@ class CatchingUp:
         """Sends what was stored above ``after`` without having been asked; live messages wait from now on."""
         # One that syncs by itself gets it already.
         if self._held(receiver, conversation) is None:
-            replay = self._hold(receiver, conversation)
+            replay = self._hold(receiver, conversation, brought=True)
             task = asyncio.get_running_loop().create_task(self._bring(replay, after), name="bring what was missed")
             self._bringing.add(task)
             task.add_done_callback(self._bringing.discard)
@@ -125,8 +133,8 @@ class CatchingUp:
         holds = self.holds.get(conversation)
         return None if holds is None else holds.get(receiver)
 
-    def _hold(self, receiver: Receiver, conversation: str) -> Replay:
-        replay = Replay(receiver, conversation, Hold())
+    def _hold(self, receiver: Receiver, conversation: str, *, brought: bool = False) -> Replay:
+        replay = Replay(receiver, conversation, Hold(), brought)
         self.holds.setdefault(conversation, {})[receiver] = replay.hold
         return replay
 
@@ -200,8 +208,11 @@ class CatchingUp:
                 break
             if seq != position + 1:
                 return None
+            position = seq
+            if replay.brought and self._sent_by(replay.receiver, replay.conversation, seq):
+                continue
             replay.receiver.send(frame)
-            position, unsent = seq, unsent + len(frame)
+            unsent += len(frame)
             if unsent >= _BURST_BYTES:
                 unsent = 0
                 await replay.receiver.drained()

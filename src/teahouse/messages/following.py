@@ -47,7 +47,9 @@ class Person:
 
 
 class _Followed(NamedTuple):
-    """A channel of somebody's, and how far the store is. Joined while they were here, they have read to ``since``."""
+    """A channel of somebody's, and how far the store is. Of one that they joined while they were here, what is above
+    ``since`` is to be brought.
+    """
 
     channel: Channel
     last_seq: int
@@ -322,7 +324,7 @@ class Following:
                 known = before.pop(name, None)
                 new = was_here and person.whole and not (known is not None and known.begun)
                 channel = self._enlisted(name) if known is None else known
-                followed.append(_Followed(channel, row.last_seq, row.read_seq if new else None))
+                followed.append(_Followed(channel, row.last_seq, row.joined_seq if new else None))
         # A direct conversation is never left: one that is not among the rows began after they were read.
         direct = [name for name, channel in before.items() if channel.receivers is None]
         followed += [_Followed(before.pop(name), 0, None) for name in direct]

@@ -97,13 +97,18 @@ def decode(text: str) -> Inbound:
     try:
         frame = _decoder.decode(text)
     except msgspec.ValidationError as error:
-        errors = [field_error(str(error))]
+        errors = [field_error(_without_anchors(str(error)))]
         raise ValidationFailed("The frame is not one that is understood here.", errors=errors) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedJson(f"The frame is not valid JSON: {error}") from error
     if isinstance(frame, Said):
         _check_content(frame.content)
     return frame
+
+
+def _without_anchors(text: str) -> str:
+    # Python's own, in which the pattern is told; elsewhere they are written so (ECMA-262).
+    return text.replace(r"\\A", "^").replace(r"\\Z", "$")
 
 
 def _check_content(content: msgspec.Raw) -> None:

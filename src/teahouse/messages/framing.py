@@ -5,15 +5,9 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
+from teahouse.messages.close_codes import INVALID_TEXT, NORMAL, PROTOCOL_ERROR
 
-# RFC 6455 §7.4.1, and those of the contract.
-NORMAL = 1000
-PROTOCOL_ERROR = 1002
-UNSUPPORTED_DATA = 1003
-INVALID_TEXT = 1007
-MESSAGE_TOO_BIG = 1009
-TOO_SLOW = 4408
+TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
 
 _FIN = 0x80
 _RESERVED = 0x70

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection
 from typing import Any, NamedTuple, Protocol
 
 from teahouse.accounts import Caller
 from teahouse.clock import Clock
 from teahouse.messages.assembling import WireLimits
+from teahouse.messages.close_codes import GOING_AWAY, MEANINGS, RESTARTING, SERVER_ERROR, TOKEN_ENDED, TRY_AGAIN
 from teahouse.messages.frames import PATH, encode_welcome
 from teahouse.messages.outbox import Outbox
-from teahouse.messages.socket import TOKEN_ENDED, ClientSocket, Messaging, Pace
+from teahouse.messages.socket import ClientSocket, Messaging, Pace
 from teahouse.messages.upgrade import read_upgrade
 from teahouse.problems import (
     InternalError,
@@ -40,10 +41,7 @@ _SWEEP_SLICE = 1000
 # Whether sessions have ended is looked at so often.
 _LOOK_SECONDS = 0.1
 
-GOING_AWAY = 1001
-SERVER_ERROR = 1011
-RESTARTING = 1012
-TRY_AGAIN = 1013
+OTHER_CODE = 0
 
 
 class Doorkeeper(Protocol):
@@ -123,6 +121,7 @@ class Gateway:
         self.now = clock.monotonic
         self.tick = 0
         self.refused = 0
+        self.closes: Counter[int] = Counter()
         self._hub = hub
         self._doorkeeper = doorkeeper
         self._node_id = node_id
@@ -276,6 +275,11 @@ class Gateway:
         response = problem_response(problem, PATH)
         request_id = self._clock.new_id().encode()
         socket.refuse(self._heads.render(response, request_id, close=True, head_only=False))
+
+    def closing(self, code: int) -> None:
+        """See ``Shared``."""
+        # What a client made up is not worth a figure of its own.
+        self.closes[code if code in MEANINGS else OTHER_CODE] += 1
 
     def leaving(self, socket: ClientSocket) -> None:
         """See ``Shared``."""

@@ -13,6 +13,7 @@ from teahouse.messages.bus import Bus
 from teahouse.messages.bus_texts import ForPerson, Joined, Left, Passed, person_topic
 from teahouse.messages.catching_up import CatchingUp
 from teahouse.messages.channel import Channel
+from teahouse.messages.close_codes import REPLACED
 from teahouse.messages.filling import Filling, Pause
 from teahouse.messages.following import Following, Person
 from teahouse.messages.frames import encode_message
@@ -23,9 +24,8 @@ from teahouse.messages.store import MessageStore
 from teahouse.messages.watching import MOST_TOLD, Watching
 from teahouse.problems import Problem
 
-__all__ = ["REPLACED", "Hub", "Receiver"]
+__all__ = ["Hub", "Receiver"]
 
-REPLACED = 4409
 # Of so many messages that were sent from here and are on their way it is known which socket need not get them.
 _MOST_ON_THEIR_WAY = 10_000
 _CHUNK = 500
@@ -68,7 +68,7 @@ class Hub:
             missed=self._missed,
             most=followed,
         )
-        self._catching_up = CatchingUp(store, bus, self._following)
+        self._catching_up = CatchingUp(store, bus, self._following, self._is_from)
         self._watching = Watching(bus, store, presence)
         self._comparing: asyncio.Task[None] | None = None
         self._lost_again = False
@@ -254,6 +254,9 @@ class Hub:
 
     def _origin(self, conversation: str, seq: int) -> str:
         return self._origins.pop((conversation, seq), "")
+
+    def _is_from(self, receiver: Receiver, conversation: str, seq: int) -> bool:
+        return self._origins.get((conversation, seq)) == receiver.id
 
     # --- after a loss ---
 

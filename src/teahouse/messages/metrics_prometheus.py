@@ -26,6 +26,10 @@ class MessagesCollector(Collector):
         gateway, hub, bus = self._gateway, self._hub, self._bus
         yield GaugeMetricFamily("teahouse_sockets", "Open sockets", value=len(gateway.sockets))
         yield CounterMetricFamily("teahouse_sockets_refused", "Upgrades that were refused", value=gateway.refused)
+        closed = CounterMetricFamily("teahouse_sockets_closed", "Sockets that were closed, by code", labels=["code"])
+        for code, count in sorted(gateway.closes.items()):
+            closed.add_metric([str(code) if code else "other"], count)
+        yield closed
         yield GaugeMetricFamily(
             "teahouse_channels", "Conversations that somebody on this worker takes part in", value=hub.channels
         )

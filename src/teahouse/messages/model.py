@@ -53,12 +53,15 @@ class Room(msgspec.Struct, frozen=True):
 
 
 class Membership(msgspec.Struct, frozen=True, gc=False):
-    """Somebody's part in a conversation: of its messages up to ``last_seq`` they have read those up to ``read_seq``."""
+    """Somebody's part in a conversation: of its messages up to ``last_seq`` they have read those up to ``read_seq``.
+    Who says something has read what was said before. What is above ``joined_seq`` was said since they came.
+    """
 
     conversation: str
     role: RoomRole
     last_seq: int
     read_seq: int
+    joined_seq: int
 
     @property
     def unread(self) -> int:

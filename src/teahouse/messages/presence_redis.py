@@ -1,6 +1,6 @@
 """Presence across nodes: each worker keeps the set of its people in Redis, which runs out unless it is renewed.
 
-One key for each worker and none for each person: to renew it is one call every ten seconds, however many are there.
+One key for each worker and none for each person: to renew it is one call every three seconds, however many are there.
 All keys share a hash tag, so that in a Cluster one script sees them all; Redis' own clock decides what is stale.
 """
 
@@ -19,8 +19,8 @@ from teahouse.engines.redis import Redis, Script
 from teahouse.engines.redis_replies import told
 from teahouse.problems import OutcomeUnknown, Problem, RedisUnavailable
 
-RENEW_SECONDS = 10.0
-STALE_SECONDS = 30.0
+RENEW_SECONDS = 3.0
+STALE_SECONDS = 15.0
 _RETRY_SECONDS = 1.0
 _CHUNK = 1_000
 _MOST_WAITING = 100_000

@@ -25,7 +25,7 @@ _positions = over_rows(
     "{join} conversations ON conversations.id = kept.conversation",
 )
 # Another node may have written a higher one meanwhile, which stays.
-_advance = over_rows(
+advance = over_rows(
     _MARK,
     "UPDATE memberships SET read_seq = new.seq FROM {new} WHERE memberships.conversation = new.conversation "
     "AND memberships.user_id = new.user_id AND memberships.read_seq < new.seq",
@@ -56,7 +56,7 @@ def mark_all_read(connection: Connection, marks: Sequence[ReadMark]) -> list[int
             risen[place] = held[place] = position
     if risen:
         # In one order on every node, so that two never wait for each other.
-        run(connection, _advance, [(*place, position) for place, position in sorted(risen.items())])
+        run(connection, advance, [(*place, position) for place, position in sorted(risen.items())])
     return [
         held[place] if (place := (mark.conversation, mark.user_id)) in held else NotFound("to: you are not in it.")
         for mark in marks

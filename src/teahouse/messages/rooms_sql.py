@@ -27,7 +27,7 @@ def add_room(connection: Connection, room: Room, members: Collection[str]) -> No
     row = {"id": room.id, "name": room.name, "created_by": room.created_by, "created_at": room.created_at}
     connection.execute(insert(rooms), [row])
     roles = {room.created_by: "owner"} | dict.fromkeys(others, "member")
-    rows = [membership_row(conversation, each, role, now=room.created_at, read_seq=0) for each, role in roles.items()]
+    rows = [membership_row(conversation, each, role, now=room.created_at, joined_seq=0) for each, role in roles.items()]
     connection.execute(insert(memberships), rows)
 
 
@@ -45,7 +45,7 @@ def add_members(connection: Connection, room_id: str, user_ids: Collection[str],
     known = set(connection.scalars(inside))
     new = [each for each in wanted if each not in known]
     if new:
-        rows = [membership_row(conversation, each, "member", now=now, read_seq=said) for each in new]
+        rows = [membership_row(conversation, each, "member", now=now, joined_seq=said) for each in new]
         connection.execute(insert(memberships), rows)
     return new
 

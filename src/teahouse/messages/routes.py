@@ -13,6 +13,7 @@ from teahouse.messages.model import Membership, Message
 from teahouse.messages.service import Messages
 from teahouse.messages.views import (
     AddedView,
+    DirectList,
     Id,
     MemberList,
     MembersBody,
@@ -26,6 +27,7 @@ from teahouse.messages.views import (
     RoomList,
     RoomView,
     content_of,
+    view_direct,
     view_message,
     view_room,
     view_sent,
@@ -43,6 +45,9 @@ from teahouse.web import App
 
 Limit = Annotated[int, Meta(ge=1, le=100, description="how many at most")]
 Cursor = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="nextCursor of the page before")]
+DirectCursor = Annotated[
+    str, Meta(pattern="^user:[0-9a-f]{32}:[0-9a-f]{32}$(?!\\n)", description="nextCursor of the page before")
+]
 Before = Annotated[
     int, Meta(ge=1, le=2**53, description="only messages with a lower seq: nextCursor of the page before")
 ]
@@ -77,7 +82,7 @@ def _install_rooms(app: App, service: Messages) -> None:
     async def create_room(caller: Caller, body: RoomBody) -> RoomView:
         """A new room, which the caller owns."""
         room = await service.create_room(caller.user_id, body.name.strip(), body.members)
-        return view_room(room, Membership(f"room:{room.id}", "owner", 0, 0))
+        return view_room(room, Membership(f"room:{room.id}", "owner", 0, 0, 0))
 
     @app.get("/v1/rooms", tags=_ROOMS, problems=_DATABASE)
     async def list_rooms(caller: Caller, limit: Limit = 20, cursor: Cursor | None = None) -> RoomList:
@@ -140,6 +145,18 @@ def _install_history(app: App, service: Messages) -> None:
     ) -> MessageList:
         """What the caller and this user said to each other, newest first."""
         return await page(caller, f"user:{id}", before, limit)
+
+    @app.put("/v1/users/{id}/read", tags=_MESSAGES, problems=(NotFound, ValidationFailed, *_GATHERED))
+    async def read_direct(caller: Caller, id: Id, body: ReadBody) -> ReadView:  # noqa: A002 - the path's name
+        """The caller has read what this user said up to there."""
+        return ReadView(await service.mark_read(caller.user_id, f"user:{id}", body.seq))
+
+    @app.get("/v1/conversations", tags=_MESSAGES, problems=_DATABASE)
+    async def list_directs(caller: Caller, limit: Limit = 20, cursor: DirectCursor | None = None) -> DirectList:
+        """Whom the caller has talked with, other than in rooms, and how much of it is unread."""
+        found = await service.directs(caller.user_id, cursor or "", limit + 1)
+        following = _next([each.conversation for each in found], limit)
+        return DirectList([view_direct(caller.user_id, each) for each in found[:limit]], following)
 
 
 def _install_messages(app: App, service: Messages) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from teahouse.batching import Batcher
 from teahouse.clock import Clock
-from teahouse.messages.frames import encode_read
+from teahouse.messages.frames import encode_read, encode_system
 from teahouse.messages.hub import Hub, Receiver
 from teahouse.messages.model import (
     Draft,
@@ -178,6 +178,10 @@ class Messages:
         """The caller's rooms, newest first, older than the id ``before``."""
         return await self._store.rooms(caller_id, before, limit)
 
+    async def directs(self, caller_id: str, after: str, limit: int) -> list[Membership]:
+        """The caller's conversations with one other person, by name, beginning after that name."""
+        return await self._store.directs(caller_id, after, limit)
+
     async def members(self, caller_id: str, room_id: str) -> dict[str, RoomRole]:
         """Everybody in the room. Raises ``NotFound``."""
         await self._role(caller_id, f"room:{room_id}")
@@ -208,6 +212,7 @@ class Messages:
         if not await self._store.remove_member(room_id, user_id):
             raise NotFound("There is no such member.")
         self.hub.left(user_id, conversation)
+        self.hub.tell(user_id, encode_system("room-left", {"roomId": room_id}))
 
     async def _role(self, user_id: str, conversation: str) -> RoomRole:
         """What the user is in the conversation; two people are always in theirs. Raises ``NotFound``."""

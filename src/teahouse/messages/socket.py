@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from teahouse.accounts import Caller
 from teahouse.messages.assembling import WireLimits
+from teahouse.messages.close_codes import TOKEN_ENDED, TOO_FAST
 from teahouse.messages.frames import (
     KINDS,
     PONG,
@@ -34,8 +35,6 @@ from teahouse.problems import InternalError, Problem, ShuttingDown, TooManyFrame
 
 _log = logging.getLogger(__name__)
 
-TOKEN_ENDED = 4401
-TOO_FAST = 4429
 
 _MAX_UNDER_WAY = 64
 # Of a frame, at the pace. A large message may come in sixteen; one in a hundred crumbs is there to keep the node busy.
@@ -94,6 +93,10 @@ class Shared(Protocol):
 
     def asked(self, socket: ClientSocket, head: bytes | None) -> None:
         """It asks for the upgrade, with a head that is None where it was too large."""
+        ...
+
+    def closing(self, code: int) -> None:
+        """A socket is closed from here, or its close is answered."""
         ...
 
     def leaving(self, socket: ClientSocket) -> None:
@@ -174,6 +177,12 @@ class ClientSocket(WebSocket):
         if self.begun:
             self.send(encode_system(event, {}))
         self.close(TOKEN_ENDED, event)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """See ``WebSocket``."""
+        if not self.ends_at:
+            self._shared.closing(code)
+        super().close(code, reason)
 
     def retire(self, code: int, reason: str) -> None:
         """Closes as soon as nothing is under way; takes no further frame."""

@@ -21,7 +21,8 @@ class MessageStore(Protocol):
 
         A sender's ``id`` that is stored already gives the message of then, whatever has happened since;
         ``IdempotencyMismatch`` where that one was another message. ``NotFound`` where the sender is not in the room, or
-        the other person does not exist. Messages that were committed have lower ``seq`` than those committed later.
+        the other person does not exist. Whoever says something has read what was said before. Messages that were
+        committed have lower ``seq`` than those committed later.
         """
         ...
 
@@ -69,6 +70,10 @@ class MessageStore(Protocol):
 
     async def rooms(self, user_id: str, before: str | None, limit: int) -> list[tuple[Room, Membership]]:
         """Rooms of the user, newest first, older than the id ``before``."""
+        ...
+
+    async def directs(self, user_id: str, after: str, limit: int) -> list[Membership]:
+        """The user's direct conversations with at least one message, by name, beginning after that name."""
         ...
 
     async def room(self, room_id: str) -> Room | None:

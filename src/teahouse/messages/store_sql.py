@@ -32,11 +32,14 @@ _ATTEMPTS = 5
 _CHUNK = 500
 # Above every room's conversation, and below every other.
 _AFTER_ROOMS = "room:g"
+# Above every room's conversation, and below every direct one.
+_BEFORE_DIRECTS = "user:"
 _parts = (
     memberships.c.user_id,
     memberships.c.conversation,
     memberships.c.role,
     memberships.c.read_seq,
+    memberships.c.joined_seq,
     conversations.c.seq,
 )
 _joined = memberships.join(conversations, conversations.c.id == memberships.c.conversation)
@@ -145,6 +148,18 @@ class SqlMessageStore:
             named = await connection.execute(rooms_named([each.conversation for each in found]))
             by_conversation = {conversation_of_room(row.id): read_room(row) for row in named}
         return [(by_conversation[each.conversation], each) for each in found]
+
+    async def directs(self, user_id: str, after: str, limit: int) -> list[Membership]:
+        """See ``MessageStore``."""
+        query = (
+            select(*_parts)
+            .select_from(_joined)
+            .where(memberships.c.user_id == user_id, memberships.c.conversation > (after or _BEFORE_DIRECTS))
+            .order_by(memberships.c.conversation)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            return [read_membership(row) for row in await connection.execute(query)]
 
     async def room(self, room_id: str) -> Room | None:
         """See ``MessageStore``."""

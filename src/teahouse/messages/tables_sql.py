@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, Index, String, Table, Text, UniqueCon
 from sqlalchemy.dialects import mysql
 
 from teahouse.engines.sql import metadata
-from teahouse.messages.model import Membership, Message, Room
+from teahouse.messages.model import Membership, Message, Room, RoomRole
 
 # Two users' ids, and what stands before each.
 CONVERSATION_LENGTH = 70
@@ -53,6 +53,7 @@ memberships = Table(
     Column("user_id", String(32), primary_key=True),
     Column("role", String(16), nullable=False),
     Column("joined_at", BigInteger, nullable=False),
+    Column("joined_seq", BigInteger, nullable=False, comment="of the last message before they came"),
     Column("read_seq", BigInteger, nullable=False),
     Index(None, "user_id", "conversation"),
 )
@@ -91,17 +92,19 @@ def read_message(row: Any) -> Message:
 
 def read_membership(row: Any) -> Membership:
     """The part in a conversation, in a row that has the tables' columns."""
-    return Membership(row.conversation, "owner" if row.role == "owner" else "member", row.seq, row.read_seq)
+    role: RoomRole = "owner" if row.role == "owner" else "member"
+    return Membership(row.conversation, role, row.seq, row.read_seq, row.joined_seq)
 
 
-def membership_row(conversation: str, user_id: str, role: str, *, now: int, read_seq: int) -> dict[str, Any]:
-    """Somebody who is in the conversation from ``now`` on."""
+def membership_row(conversation: str, user_id: str, role: str, *, now: int, joined_seq: int) -> dict[str, Any]:
+    """Somebody who is in the conversation from ``now`` on, and knows what was said before."""
     return {
         "conversation": conversation,
         "user_id": user_id,
         "role": role,
         "joined_at": now,
-        "read_seq": read_seq,
+        "joined_seq": joined_seq,
+        "read_seq": joined_seq,
     }
 
 

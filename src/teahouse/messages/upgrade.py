@@ -62,12 +62,16 @@ def _fields(lines: list[bytes]) -> dict[bytes, bytes]:
     if len(lines) > _MOST_FIELDS:
         raise BadRequest("There are too many header fields.")
     fields: dict[bytes, bytes] = {}
+    hosts = 0
     for line in lines:
         found = _FIELD.fullmatch(line)
         if found is None:
             raise BadRequest("A header field is not well-formed.")
         name, value = found[1].lower(), found[2].rstrip(b" \t")
         fields[name] = fields[name] + b", " + value if name in fields else value
+        hosts += name == b"host"
+    if hosts != 1:
+        raise BadRequest("A request says once which Host it is for (RFC 9112).")
     return fields
 
 

@@ -85,6 +85,22 @@ class RoomList(msgspec.Struct, rename="camel"):
     next_cursor: str | None
 
 
+class DirectView(msgspec.Struct, rename="camel"):
+    """What two people have said to each other, as one of them sees it; ``userId`` is the other one."""
+
+    user_id: str
+    last_seq: int
+    read_seq: int
+    unread: int
+
+
+class DirectList(msgspec.Struct, rename="camel"):
+    """One page; ``nextCursor`` is null on the last."""
+
+    items: list[DirectView]
+    next_cursor: str | None
+
+
 class MemberView(msgspec.Struct, rename="camel"):
     """Somebody in a room."""
 
@@ -161,6 +177,12 @@ def view_room(room: Room, membership: Membership) -> RoomView:
         membership.read_seq,
         membership.unread,
     )
+
+
+def view_direct(caller_id: str, part: Membership) -> DirectView:
+    """A direct conversation as one of its two people sees it."""
+    other = address_for(caller_id, part.conversation).removeprefix("user:")
+    return DirectView(other, part.last_seq, part.read_seq, part.unread)
 
 
 def view_message(message: Message) -> MessageView:

@@ -9,18 +9,14 @@ import asyncio
 from typing import cast
 
 from teahouse.messages.assembling import Assembly, WireLimits
+from teahouse.messages.close_codes import INVALID_TEXT, MESSAGE_TOO_BIG, PROTOCOL_ERROR, TOO_SLOW, UNSUPPORTED_DATA
 from teahouse.messages.framing import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    INVALID_TEXT,
-    MESSAGE_TOO_BIG,
     PING,
     PONG,
-    PROTOCOL_ERROR,
     TEXT,
-    TOO_SLOW,
-    UNSUPPORTED_DATA,
     Broken,
     Header,
     close_payload,

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(32), nullable=False),
         sa.Column("role", sa.String(16), nullable=False),
         sa.Column("joined_at", sa.BigInteger, nullable=False),
+        sa.Column("joined_seq", sa.BigInteger, nullable=False, comment="of the last message before they came"),
         sa.Column("read_seq", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("conversation", "user_id", name="pk_memberships"),
     )
