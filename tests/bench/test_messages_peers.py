@@ -10,8 +10,9 @@ VERSION = r"v\d+\.\d+\.\d+( // indirect)?$"
 
 def test_the_hub_in_go_names_its_modules_with_versions():
     text = (HUB / "go.mod").read_text()
-    assert re.search(rf"(?m)github.com/gorilla/websocket {VERSION}", text)
-    assert "github.com/gorilla/websocket" in (HUB / "go.sum").read_text()
+    for module in ("github.com/gorilla/websocket", "github.com/mattn/go-sqlite3"):
+        assert re.search(rf"(?m){module} {VERSION}", text)
+        assert module in (HUB / "go.sum").read_text()
     assert "replace" not in text
 
 
@@ -29,3 +30,9 @@ def test_the_hub_in_node_is_locked_to_what_it_names_without_addresses():
     installed = {name.removeprefix("node_modules/"): package for name, package in packages.items() if name}
     assert {name: package["version"] for name, package in installed.items()} == wanted
     assert all(package["integrity"] and "resolved" not in package for package in installed.values())
+
+
+def test_the_hub_that_stores_has_each_message_on_disk_as_teahouse_does():
+    text = (HUB / "store.go").read_text()
+    assert "_journal_mode=WAL" in text
+    assert "_synchronous=FULL" in text
