@@ -43,6 +43,7 @@ class WebSocket(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_backed_up",
         "_corked",
         "_deaf",
         "_drained",
@@ -70,6 +71,8 @@ class WebSocket(asyncio.Protocol):
         self._ignored = 0
         self._upgraded = False
         self._out: list[bytes] | None = None
+        # The transport holds more than half of what may wait: only then is it asked how much.
+        self._backed_up = False
         self._pending: bytearray | None = None
         self._message: Assembly | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -185,7 +188,7 @@ class WebSocket(asyncio.Protocol):
         wire = self._wire
         if out is None or wire is None or wire.is_closing():
             return
-        if wire.get_write_buffer_size() > self._limits.unsent_bytes:
+        if self._backed_up and wire.get_write_buffer_size() > self._limits.unsent_bytes:
             self.close(TOO_SLOW, "too slow")
         else:
             wire.write(out[0] if len(out) == 1 else b"".join(out))
@@ -261,8 +264,13 @@ class WebSocket(asyncio.Protocol):
         self._wire = self._pending = self._message = None
         self.ended()
 
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._backed_up = True
+
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
+        self._backed_up = False
         self._release()
 
     def data_received(self, data: bytes) -> None:
