@@ -6,7 +6,8 @@ import asyncio
 import logging
 from typing import Protocol
 
-from teahouse.messages.framing import TEXT, frame
+from teahouse.messages.framing import TEXT
+from teahouse.messages.framing import frame as framed_as
 
 _log = logging.getLogger(__name__)
 
@@ -29,22 +30,22 @@ class Flushing(Protocol):
 class Outbox:
     """The sockets that have something to send: each writes once, at the end of the loop's turn.
 
-    One message for many sockets is framed once.
+    One message for many sockets is framed once: ``frame`` is that of ``payload``, the last one.
     """
 
-    __slots__ = ("_framed", "_loop", "_payload", "_waiting")
+    __slots__ = ("_loop", "_waiting", "frame", "payload")
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[Flushing] = []
-        self._payload: bytes | None = None
-        self._framed = b""
+        self.payload: bytes | None = None
+        self.frame = b""
 
     def framed(self, payload: bytes) -> bytes:
         """The payload as one unmasked text frame."""
-        if payload is not self._payload:
-            self._payload, self._framed = payload, frame(TEXT, payload)
-        return self._framed
+        if payload is not self.payload:
+            self.payload, self.frame = payload, framed_as(TEXT, payload)
+        return self.frame
 
     def add(self, socket: Flushing) -> None:
         """The socket's ``flush`` is called soon."""
@@ -62,7 +63,7 @@ class Outbox:
         if self._waiting:
             self._call_soon()
         else:
-            self._payload, self._framed = None, b""
+            self.payload, self.frame = None, b""
         for each in now:
             try:
                 each.flush()

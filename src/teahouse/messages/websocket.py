@@ -155,8 +155,16 @@ class WebSocket(asyncio.Protocol):
 
     def send(self, frame: bytes) -> None:
         """One text message, UTF-8; leaves with others at the end of the loop's turn. Dropped once the socket ends."""
-        if not self.ends_at:
-            self._put(self._outbox.framed(frame))
+        if self.ends_at:
+            return
+        # Each of thousands of receivers passes here: two calls fewer are a fiftieth of what a delivery costs.
+        outbox = self._outbox
+        framed = outbox.frame if frame is outbox.payload else outbox.framed(frame)
+        if self._out is None and not self._corked:
+            self._out = [framed]
+            outbox.add(self)
+        else:
+            self._put(framed)
 
     def _put(self, framed: bytes) -> None:
         out = self._out
