@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from sqlalchemy import Engine, event
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from teahouse.engines.sql import Database
 from teahouse.messages import store_sql
@@ -156,6 +156,19 @@ async def test_what_is_refused_holds_up_nobody_and_leaves_no_gap(store):
     assert outcome(answers) == [1, "NotFound", "NotFound", "NotFound", "IdempotencyMismatch", 2]
     assert len({id(each) for each in answers}) == len(answers)
     assert outcome(await store.append([said(ANN, "2", room), said(CAT, "1", BOB)], NOW)) == [3, 1]
+
+
+async def test_a_statement_that_fails_is_told_as_the_engine_tells_it_and_stores_nothing(store, database):
+    room = await opened(store)
+    async with database.transaction() as connection:
+        await connection.execute(text("ALTER TABLE memberships RENAME TO elsewhere"))
+    try:
+        with pytest.raises((DatabaseUnavailable, ProgrammingError)):
+            await store.append([said(ANN, "1", room)], NOW)
+    finally:
+        async with database.transaction() as connection:
+            await connection.execute(text("ALTER TABLE elsewhere RENAME TO memberships"))
+    assert outcome(await store.append([said(ANN, "1", room)], NOW)) == [1]
 
 
 async def test_a_batch_of_which_everything_is_refused_changes_nothing(store):

@@ -66,7 +66,7 @@ class _Batch:
         self._now = now
         wanted = sorted({draft.conversation for draft in drafts})
         self._last = dict[str, int](
-            (row.id, row.seq) for row in run(connection, _lock, [(conversation,) for conversation in wanted])
+            (conversation, seq) for conversation, seq in run(connection, _lock, [(each,) for each in wanted])
         )
         # Only now: what another node wrote into these conversations is there to be seen.
         keys = sorted({(draft.sender_id, draft.id) for draft in drafts})
@@ -133,7 +133,7 @@ def _members(connection: Connection, drafts: Sequence[Draft]) -> set[tuple[str, 
     wanted = {(draft.conversation, draft.sender_id) for draft in drafts if people_of(draft.conversation) is None}
     if not wanted:
         return set()
-    return {(row.conversation, row.user_id) for row in run(connection, _inside, sorted(wanted))}
+    return {(conversation, user_id) for conversation, user_id in run(connection, _inside, sorted(wanted))}
 
 
 def _receivers(connection: Connection, drafts: Sequence[Draft]) -> set[str]:
@@ -141,7 +141,7 @@ def _receivers(connection: Connection, drafts: Sequence[Draft]) -> set[str]:
     wanted = {_receiver(draft) for draft in drafts if people_of(draft.conversation) is not None}
     if not wanted:
         return set()
-    return {row.id for row in run(connection, _existing, [(each,) for each in sorted(wanted)])}
+    return {user_id for (user_id,) in run(connection, _existing, [(each,) for each in sorted(wanted)])}
 
 
 def _receiver(draft: Draft) -> str:

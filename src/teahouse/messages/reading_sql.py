@@ -37,7 +37,7 @@ advance = over_rows(
 def read_roles(connection: Connection, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], RoomRole]:
     """See ``MessageStore.roles``."""
     rows = run(connection, _roles, sorted((conversation, user_id) for user_id, conversation in set(places)))
-    return {(row.user_id, row.conversation): row.role for row in rows}
+    return {(user_id, conversation): role for conversation, user_id, role in rows}
 
 
 def mark_all_read(connection: Connection, marks: Sequence[ReadMark]) -> list[int | NotFound]:
@@ -45,9 +45,9 @@ def mark_all_read(connection: Connection, marks: Sequence[ReadMark]) -> list[int
     wanted = sorted({(mark.conversation, mark.user_id) for mark in marks})
     held: dict[tuple[str, str], int] = {}
     last: dict[str, int] = {}
-    for row in run(connection, _positions, wanted):
-        held[row.conversation, row.user_id] = row.read_seq
-        last[row.conversation] = row.seq
+    for conversation, user_id, read_seq, seq in run(connection, _positions, wanted):
+        held[conversation, user_id] = read_seq
+        last[conversation] = seq
     risen: dict[tuple[str, str], int] = {}
     for mark in marks:
         place = mark.conversation, mark.user_id

@@ -7,11 +7,13 @@ SQLite.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, CursorResult, TextClause, text
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.exc import DBAPIError
 
 # Name and SQL type of each value of a row: VARCHAR(length) or BIGINT.
 Columns = Sequence[tuple[str, str]]
@@ -33,11 +35,24 @@ def over_rows(columns: Columns, statement: str, *, mysql: str | None = None) -> 
     }
 
 
-def run(connection: Connection, statements: Statements, rows: Iterable[Sequence[Any]]) -> CursorResult[Any]:
-    """Carries out the dialect's statement over the rows."""
+def run(connection: Connection, statements: Statements, rows: Iterable[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """Carries out the dialect's statement over the rows; gives what it selects."""
     dialect = connection.dialect.name
-    chosen = statements["mysql" if dialect == "mariadb" else dialect]
-    return connection.execute(chosen, {"rows": _encode(list(rows)).decode()})
+    given = {"rows": _encode(list(rows)).decode()}
+    if dialect == "sqlite":
+        return _run_on_sqlite(connection, statements[dialect].text, given)
+    result = connection.execute(statements["mysql" if dialect == "mariadb" else dialect], given)
+    return result.all() if result.returns_rows else ()
+
+
+def _run_on_sqlite(connection: Connection, statement: str, given: Mapping[str, str]) -> Sequence[Sequence[Any]]:
+    # Here a statement takes 8 us, and what SQLAlchemy does around it five times as much.
+    try:
+        cursor = connection.connection.cursor()
+        cursor.execute(statement, given)
+        return cursor.fetchall()
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(statement, dict(given), error, sqlite3.Error, dialect=connection.dialect) from error
 
 
 def _filled(statement: str, *, new: str, join: str, lock: str) -> TextClause:
