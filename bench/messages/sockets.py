@@ -59,6 +59,7 @@ class Listener(asyncio.Protocol):
     def _look_closer(self, now: float, data: bytes) -> None:
         data = self._rest + data
         frames, end = split(data)
+        said = False
         for first, payload in frames:
             if first == PING:
                 self._wire.write(masked(PONG, payload))
@@ -66,8 +67,12 @@ class Listener(asyncio.Protocol):
                 self._lost(f"the server closed one: {payload[2:].decode(errors='replace') or payload[:2].hex()}")
             elif self._dialect.pong is not None and self._is_ping(payload):
                 self._wire.write(masked(TEXT, self._dialect.pong))
+                said |= len(payload) > len(self._dialect.pong)
+            else:
+                said |= first == TEXT
         self._rest = data[end:]
-        if end:
+        # A ping alone is no note: the load waits for as many as there are messages to hear.
+        if said:
             self._note((now, self._place, data[:end]))
 
     def _is_ping(self, payload: bytes) -> bool:

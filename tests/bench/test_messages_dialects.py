@@ -144,6 +144,19 @@ def test_pings_are_answered_wherever_they_stand():
     assert [unmasked(data) for data in wire.written] == [(TEXT, b"{}")] * 3
 
 
+def test_a_ping_alone_is_not_taken_for_a_message_that_came():
+    listener, _, notes, _ = listening()
+    listener.data_received(server_frame(b"alive?", PING))
+    assert notes == []
+    listener.data_received(server_frame(b"alive?", PING) + server_frame(b"x" * 200))
+    assert len(notes) == 1
+    listener, _, notes, _ = listening(CENTRIFUGO)
+    listener.data_received(server_frame(b"{}"))
+    assert notes == []
+    listener.data_received(server_frame(b'{"id":3,"publish":{}}\n{}'))
+    assert len(notes) == 1
+
+
 def test_a_connection_that_the_server_closes_is_a_loss():
     listener, _, _, lost = listening()
     listener.data_received(server_frame((4408).to_bytes(2, "big") + b"too slow", CLOSE))
