@@ -92,7 +92,7 @@ def held(setting: Setting, played: Mapping[str, Sequence[Played]]) -> Chapter:
     lengths = {name: sum(sample.seconds for sample in rounds) for name, rounds in samples.items()}
     does = (
         f"{setting.people:,} connections on one core, {setting.rate:,.0f} messages a second into {setting.rooms} rooms "
-        f"of {setting.listeners + 1}; {', '.join(f'{name} {length:.0f} s' for name, length in lengths.items())}."
+        f"of {setting.listeners + 1}; {'; '.join(f'{name} {length:.0f} s' for name, length in lengths.items())}."
     )
     return Chapter(setting.title, does, FANOUT_HEADS, _rows(samples), _facts(played), [target])
 
@@ -186,7 +186,7 @@ def _against(ours: Sequence[Sample], peers: Sequence[Sample]) -> tuple[str, ...]
 
 
 def _facts(played: Mapping[str, Sequence[Played]]) -> list[str]:
-    sizes = ", ".join(f"{name} {rounds[0].frame_bytes:.0f}" for name, rounds in played.items())
+    sizes = "; ".join(f"{name} {rounds[0].frame_bytes:.0f}" for name, rounds in played.items())
     samples = [one.sample for rounds in played.values() for one in rounds]
     busiest = max(sample.engine_seconds[LOAD] / sample.seconds for sample in samples)
     facts = [f"Bytes of a delivered message: {sizes}. The load used {busiest:.0%} of its core at most."]
