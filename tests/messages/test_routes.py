@@ -345,3 +345,23 @@ async def test_every_route_asks_who_is_calling(client):
         client.post("/v1/messages", json={"type": "text", "id": "1", "to": f"user:{BOB}", "content": ""}),
     ]
     assert [(await each).status for each in asked] == [401] * len(asked)
+
+
+async def test_direct_conversations_are_listed_with_what_is_unread_and_marked_as_read(client, hub):
+    for number in range(3):
+        await send(client, ANN, f"user:{BOB}", str(number))
+
+    async def listed(user):
+        return (await client.get("/v1/conversations", headers=by(user))).json()
+
+    async def read(user, other, seq):
+        answer = await client.put(f"/v1/users/{other}/read", json={"seq": seq}, headers=by(user))
+        return answer.status, answer.json().get("seq")
+
+    wanted = {"userId": ANN, "lastSeq": 3, "readSeq": 0, "unread": 3}
+    assert await listed(BOB) == {"items": [wanted], "nextCursor": None}
+    assert await read(BOB, ANN, 2) == (200, 2)
+    assert (await listed(BOB))["items"] == [{**wanted, "readSeq": 2, "unread": 1}]
+    assert [each["unread"] for each in (await listed(ANN))["items"]] == [0]
+    assert await listed(CAT) == {"items": [], "nextCursor": None}
+    assert [await read(BOB, other, 1) for other in (BOB, CAT)] == [(404, None)] * 2

@@ -146,9 +146,11 @@ def _install_history(app: App, service: Messages) -> None:
         """What the caller and this user said to each other, newest first."""
         return await page(caller, f"user:{id}", before, limit)
 
-    @app.put("/v1/users/{id}/read", tags=_MESSAGES, problems=(NotFound, ValidationFailed, *_GATHERED))
+    @app.put("/v1/users/{id}/read", tags=_MESSAGES, problems=(NotFound, *_GATHERED))
     async def read_direct(caller: Caller, id: Id, body: ReadBody) -> ReadView:  # noqa: A002 - the path's name
         """The caller has read what this user said up to there."""
+        if id == caller.user_id:
+            raise NotFound("Nobody has a conversation with themselves.")
         return ReadView(await service.mark_read(caller.user_id, f"user:{id}", body.seq))
 
     @app.get("/v1/conversations", tags=_MESSAGES, problems=_DATABASE)
