@@ -112,6 +112,8 @@ class FakeTeahouse:
             self.pongs.append(payload)
         elif first == 0x88:
             self.goodbyes.append(payload)
+            if self.fault == "says no goodbye":
+                return
             self.members[person].write(frame(payload, 0x88))
             self.members[person].close()
         else:

@@ -5,6 +5,7 @@ For the demo and the load tools. Requests over HTTP are ``web/client.py``'s.
 
 from teahouse.client.descriptors import allow_descriptors
 from teahouse.client.histogram import Histogram
+from teahouse.client.open_sockets import OpenSockets
 from teahouse.client.socket import Refused, Socket
 from teahouse.client.tally import Tally
 from teahouse.client.wire import Address, NotAnAddress, read_address, request
@@ -13,6 +14,7 @@ __all__ = [
     "Address",
     "Histogram",
     "NotAnAddress",
+    "OpenSockets",
     "Refused",
     "Socket",
     "Tally",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from time import perf_counter
 
-from teahouse.client import Address, Refused, allow_descriptors, request
+from teahouse.client import Address, OpenSockets, Refused, allow_descriptors, request
 from teahouse.demo.api import ServerClock, Surprise
 from teahouse.demo.buyer import Buyer
 from teahouse.demo.ledger import Ledger
@@ -45,9 +45,7 @@ class Room:
         self._names = count(1)
         self._turns = count()
         self._announced = 0.0
-        self._open: set[Line] = set()
-        self._gone = asyncio.Event()
-        self._leaving = False
+        self._open = OpenSockets()
 
     def guests(self, present: list[Buyer]) -> list[Buyer]:
         """Who is to have a line: everybody, or as many as one process is meant to hold."""
@@ -111,12 +109,7 @@ class Room:
             now=self._clock.now,
             over=self._over,
         )
-        self._open.add(line)
-        try:
-            await line.connect(address, tls, patience=_WELCOME_SECONDS)
-        except BaseException:
-            self._open.discard(line)
-            raise
+        await self._open.connect(line, address, tls, patience=_WELCOME_SECONDS)
         guest.line = line
 
     # --- talking ------------------------------------------------------------------------------------------------------
@@ -177,27 +170,12 @@ class Room:
 
     async def leave(self) -> None:
         """Everybody says goodbye; who is not answered within a few seconds is cut off."""
-        self._leaving = True
-        for line in list(self._open):
-            line.leave()
-        try:
-            async with asyncio.timeout(_GOODBYE_SECONDS):
-                while self._open:
-                    self._gone.clear()
-                    await self._gone.wait()
-        except TimeoutError:
-            pass
-        finally:
-            for line in list(self._open):
-                line.abort()
-            # Transports end in the next turn of the loop.
-            await asyncio.sleep(0)
+        await self._open.leave(within=_GOODBYE_SECONDS)
 
     def _over(self, line: Line, code: int) -> None:
-        self._open.discard(line)
-        if not self._leaving:
+        if not self._open.leaving:
             self._talk.tally.lost[code] += 1
-        self._gone.set()
+        self._open.ended(line)
 
 
 def _why(error: Refused | OSError) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ssl
 
-from teahouse.client import Address, Refused, Tally, allow_descriptors, request
+from teahouse.client import Address, OpenSockets, Refused, Tally, allow_descriptors, request
 from teahouse.load.people import Person, in_crowd
 from teahouse.load.plan import LoadFailed
 from teahouse.load.progress import Progress
@@ -43,9 +42,7 @@ class Crowd:
         self._address = address
         self._tally = tally
         self._tls = ssl.create_default_context() if address.secure else None
-        self._open: set[Member] = set()
-        self._leaving = False
-        self._gone = asyncio.Event()
+        self._open = OpenSockets()
 
     async def connect(self, members: list[tuple[str, Person, int]], progress: Progress) -> None:
         """Everybody's socket, welcomed. Raises ``LoadFailed``."""
@@ -61,33 +58,15 @@ class Crowd:
 
     async def leave(self) -> None:
         """Everybody says goodbye; who is not answered within a few seconds is cut off."""
-        self._leaving = True
-        for socket in list(self._open):
-            socket.leave()
-        try:
-            async with asyncio.timeout(_GOODBYE_SECONDS):
-                while self._open:
-                    self._gone.clear()
-                    await self._gone.wait()
-        except TimeoutError:
-            pass
-        finally:
-            for socket in list(self._open):
-                socket.abort()
-            # Transports end in the next turn of the loop.
-            await asyncio.sleep(0)
+        await self._open.leave(within=_GOODBYE_SECONDS)
 
     async def _connect(self, room: str, person: Person, place: int) -> Member:
         address = self._address
         socket = Member(self._tally, room, place, request(address, person.token), self._ended)
-        self._open.add(socket)
         try:
-            await socket.connect(address, self._tls, patience=_PATIENCE_SECONDS)
-        except BaseException as error:
-            self._open.discard(socket)
-            if isinstance(error, Refused | OSError):
-                raise self._explained(error) from error
-            raise
+            await self._open.connect(socket, address, self._tls, patience=_PATIENCE_SECONDS)
+        except (Refused, OSError) as error:
+            raise self._explained(error) from error
         self.held += 1
         return socket
 
@@ -104,8 +83,7 @@ class Crowd:
         return LoadFailed(f"{before}: {error.strerror or error}. {hint}")
 
     def _ended(self, socket: Member, code: int) -> None:
-        self._open.discard(socket)
         self.held -= 1
-        if not self._leaving:
+        if not self._open.leaving:
             self._tally.lost[code] += 1
-        self._gone.set()
+        self._open.ended(socket)
