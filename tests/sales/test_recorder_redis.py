@@ -76,7 +76,7 @@ async def test_a_row_that_sql_refuses_is_set_aside_reported_and_counted_and_stop
     await shop.record()
     # As where Redis had lost a purchase that SQL has, and the buyer asked again.
     await shop.redis.ask("HDEL", keys.slots_key(sale.sale.id), f"{ANN} k")
-    await shop.redis.ask("HDEL", keys.held_key(sale.sale.id), ANN)
+    await shop.redis.ask("HDEL", keys.bought_key(sale.sale.id), ANN)
     again, other = await shop.buy(sale, ANN), await shop.buy(sale, BOB)
     assert again.id != first.id
     await shop.record()
@@ -95,7 +95,7 @@ async def test_what_is_set_aside_stays_with_its_own_shard(shop):
         await shop.buy(sale, ANN)
     await shop.record()
     for sale in sales:
-        await shop.redis.ask("DEL", keys.slots_key(sale.sale.id), keys.held_key(sale.sale.id))
+        await shop.redis.ask("DEL", keys.slots_key(sale.sale.id), keys.bought_key(sale.sale.id))
         made.append(await shop.buy(sale, ANN))
     await shop.record()
     for order in made:

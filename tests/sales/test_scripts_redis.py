@@ -124,7 +124,7 @@ async def test_the_limit_goes_before_the_stock_and_counts_what_the_same_batch_to
     told = await desk.buy(*(ask(number, ANN, str(number)) for number in range(5)), ask(9, BOB, quantity=2))
     assert told[5:] == [0, 0, 0, 2, 2, 1]
     assert (await desk.buy(ask(10, BOB, "x", 4)))[5:] == [2]
-    assert await desk.redis.ask("HGET", keys.held_key(SALE_ID), ANN) == b"3"
+    assert await desk.redis.ask("HGET", keys.bought_key(SALE_ID), ANN) == b"3 2"
 
 
 async def test_the_same_slot_twice_in_a_batch_is_one_order(desk):
@@ -212,9 +212,9 @@ async def test_what_is_given_back_frees_the_limit_and_is_told_to_every_node(desk
     await desk.scripts.open(sale(limit=2))
     await desk.buy(ask(1, quantity=1), ask(2, key="l"))
     await desk.change(cancel(1))
-    assert await desk.redis.ask("HGET", keys.held_key(SALE_ID), ANN) == b"1"
+    assert await desk.redis.ask("HGET", keys.bought_key(SALE_ID), ANN) == b"1 l"
     await desk.change(cancel(2))
-    assert await desk.redis.ask("EXISTS", keys.held_key(SALE_ID)) == 0
+    assert await desk.redis.ask("EXISTS", keys.bought_key(SALE_ID)) == 0
     assert await desk.redis.ask("GET", keys.live_key(SHARD)) == b"0"
     assert await desk.counters() == (10, 10, 0, 0)
 

@@ -137,7 +137,7 @@ async def test_a_sale_is_closed_when_it_is_over_settled_and_recorded_and_not_bef
     assert await shop.redis.ask("EXISTS", slots) == 1
     shop.clock.step_wall_clock(1)
     await tidy(shop)
-    assert await shop.redis.ask("EXISTS", slots, keys.held_key(sale.sale.id)) == 0
+    assert await shop.redis.ask("EXISTS", slots, keys.bought_key(sale.sale.id)) == 0
     for _ in range(2):
         assert await shop.buy(sale, ANN, "k", 2) == made
         with pytest.raises(IdempotencyMismatch):

@@ -108,7 +108,7 @@ func (s *shop) reserve(ctx context.Context, wanted ask) (reservation, error) {
 
 func keys(sale string) []string {
 	begin := prefix(sale)
-	return []string{begin + "sale:" + sale, begin + "slots:" + sale, begin + "held:" + sale, begin + "orders", begin + "due"}
+	return []string{begin + "sale:" + sale, begin + "slots:" + sale, begin + "bought:" + sale, begin + "orders", begin + "due"}
 }
 
 // head is what the script is told before the purchases: prefix, Redis' own time, no seq seen, the bound.

@@ -29,13 +29,13 @@ def sale_key(sale_id: str) -> str:
 
 
 def slots_key(sale_id: str) -> str:
-    """A hash: buyer, a space and idempotency key → the order's id."""
+    """A hash: buyer, a space and idempotency key (a slot) → the order's id and the end of the buyer's slot before it."""
     return f"{prefix(shard_of(sale_id))}slots:{sale_id}"
 
 
-def held_key(sale_id: str) -> str:
-    """A hash: buyer → units that they hold or have bought."""
-    return f"{prefix(shard_of(sale_id))}held:{sale_id}"
+def bought_key(sale_id: str) -> str:
+    """A hash: buyer → units that they hold or have bought, a space, and the key of their latest order."""
+    return f"{prefix(shard_of(sale_id))}bought:{sale_id}"
 
 
 def orders_key(shard: str) -> str:

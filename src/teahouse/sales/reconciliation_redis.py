@@ -143,7 +143,7 @@ class Reconciliation:
         """
         sale = archived.sale
         before = await self.stop_selling(sale.id)
-        await self._redis.ask("UNLINK", keys.slots_key(sale.id), keys.held_key(sale.id))
+        await self._redis.ask("UNLINK", keys.slots_key(sale.id), keys.bought_key(sale.id))
         reserved = sold = placed = 0
         held: dict[str, int] = {}
         async for rows in self._archive.orders_of(sale.id):
@@ -187,7 +187,7 @@ class Reconciliation:
             calls.append(self._redis.ask("HDEL", keys.orders_key(shard), *final))
         if buyers:
             units = [value for buyer in buyers for value in (buyer, held[buyer])]
-            calls.append(self._redis.ask("HSET", keys.held_key(sale_id), *units))
+            calls.append(self._redis.ask("HSET", keys.bought_key(sale_id), *units))
         await asyncio.gather(*calls)
 
     async def take_over(self) -> None:

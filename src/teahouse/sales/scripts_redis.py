@@ -34,7 +34,7 @@ class Scripts:
         names = (
             keys.sale_key(sale_id),
             keys.slots_key(sale_id),
-            keys.held_key(sale_id),
+            keys.bought_key(sale_id),
             keys.orders_key(shard),
             keys.due_key(shard),
         )
@@ -96,7 +96,7 @@ class Scripts:
 
     async def close(self, sale_id: str, now: int, seq: int, after_ms: int) -> bool:
         """Frees what only a running sale needs, where it is over and SQL has it up to ``seq``."""
-        names = (keys.sale_key(sale_id), keys.slots_key(sale_id), keys.held_key(sale_id))
+        names = (keys.sale_key(sale_id), keys.slots_key(sale_id), keys.bought_key(sale_id))
         return bool(await self._redis.run(self._scripts["close"], names, (now, seq, after_ms)))
 
     async def restore(self, sale: Sale, tally: Tally, seq: int, placed: int) -> None:

@@ -53,8 +53,22 @@ local function find(id, archived)
   return row and read(row) or nil
 end
 
+-- A buyer's orders that changed in a minute are a field of the hash changed:<minute>: ids, the latest last. Ids are never
+-- rewritten more than CHUNK at a time: what is full moves to a field of its own, '<' and its last id, and the ids that
+-- follow begin with that field's name.
+local CHUNK = 8
+
 local function remember(order)
-  note_recent(prefix, minute, {order.buyer}, {[order.buyer] = order.id})
+  local key, new = prefix .. 'changed:' .. minute, order.id
+  local chunk = redis.call('HGET', key, order.buyer)
+  if chunk and #chunk >= ID * CHUNK then
+    local moved = '<' .. string.sub(chunk, -ID)
+    redis.call('HSET', key, moved, chunk)
+    new = moved .. new
+  elseif chunk then
+    new = chunk .. new
+  end
+  redis.call('HSET', key, order.buyer, new)
   redis.call('RPUSH', prefix .. 'final:' .. minute, 'o' .. order.id)
 end
 
@@ -62,9 +76,13 @@ local function hold(sale, order, units)
   if units == 0 then
     return
   end
-  local held = prefix .. 'held:' .. sale.id
-  if redis.call('HINCRBY', held, order.buyer, units) <= 0 then
-    redis.call('HDEL', held, order.buyer)
+  local key = prefix .. 'bought:' .. sale.id
+  local counted, slot = read_bought(redis.call('HGET', key, order.buyer))
+  if counted + units > 0 then
+    redis.call('HSET', key, order.buyer, whole(counted + units) .. slot)
+  else
+    -- All of their orders have changed since, so a list finds them by the minutes of their change.
+    redis.call('HDEL', key, order.buyer)
   end
 end
 
@@ -132,8 +150,8 @@ local function hindrance(order, sale, amount)
   if sale.remaining < order.quantity then
     return 'sold-out-meanwhile'
   end
-  local held = tonumber(redis.call('HGET', prefix .. 'held:' .. sale.id, order.buyer) or '0')
-  return held + order.quantity > sale.limit and 'limit-reached' or ''
+  local counted = read_bought(redis.call('HGET', prefix .. 'bought:' .. sale.id, order.buyer))
+  return counted + order.quantity > sale.limit and 'limit-reached' or ''
 end
 
 -- The log entry of a payment goes with its sale's; a payment that no order here waits for has one of its own.

@@ -1,7 +1,7 @@
 -- A sale that is over for good: what only a running sale needs is freed. SQL must have all of it, which the caller
 -- shows by the seq that SQL knows.
 --
--- KEYS  sale, slots, held
+-- KEYS  sale, slots, bought
 -- ARGV  now, seq in SQL, milliseconds after the end
 -- Reply 1 where it is closed now
 

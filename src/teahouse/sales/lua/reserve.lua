@@ -1,7 +1,7 @@
 -- Purchases of one sale, decided one after the other: window, limit per buyer, stock, idempotency key; then the
 -- reservations, and their entry in the log, in the same step.
 --
--- KEYS  sale, slots, held, orders, due
+-- KEYS  sale, slots, bought, orders, due
 -- ARGV  prefix, now ('0': Redis' time), seq that the caller has seen, most unrecorded orders, then for each purchase:
 --       slot (buyer, a space, key), quantity, and the row up to its status: ["id","sale","buyer","key",quantity,amount,
 -- Reply {'missing'|'lost'|'full'|'closed'} or {'ok', now, seq, remaining, orders ever placed, then for each purchase:
@@ -32,26 +32,27 @@ end
 local starts, ends, limit = tonumber(sale[1]), tonumber(sale[2]), tonumber(sale[3])
 local remaining, reserved = tonumber(sale[6]), tonumber(sale[7])
 local count = (#ARGV - 4) / 3
-local slots, buyers = {}, {}
+local slots, buyers, names = {}, {}, {}
 for i = 1, count do
   local slot = ARGV[3 * i + 2]
-  slots[i], buyers[i] = slot, sub(slot, 1, find(slot, ' ', 1, true) - 1)
+  local space = find(slot, ' ', 1, true)
+  slots[i], buyers[i], names[i] = slot, sub(slot, 1, space - 1), sub(slot, space)
 end
 local known = redis.call('HMGET', KEYS[2], unpack(slots))
-local before = redis.call('HMGET', KEYS[3], unpack(buyers))
+local bought = redis.call('HMGET', KEYS[3], unpack(buyers))
 
 local placed = tonumber(sale[13])
 local reply = {'ok', now, seq, remaining, placed}
 local now_text, due_at = whole(now), whole(now + tonumber(sale[4]) * 1000)
 local rest = '"reserved",' .. now_text .. ',' .. due_at .. ',' .. now_text .. ',1]'
-local taken, holding, repeats, places = {}, {}, {}, {}
+local taken, units_of, last, repeats, places = {}, {}, {}, {}, {}
 local new_slots, new_rows, new_ids, logged = {}, {}, {}, {}
-local changed_buyers, ids_of = {}, {}
+local changed_buyers = {}
 local made = 0
 
 for i = 1, count do
   local slot, buyer = slots[i], buyers[i]
-  local earlier = known[i] or taken[slot]
+  local earlier = known[i] and sub(known[i], 1, ID) or taken[slot]
   local outcome = 0
   if earlier then
     repeats[#repeats + 1] = earlier
@@ -61,8 +62,11 @@ for i = 1, count do
   elseif now >= ends then
     outcome = 4
   else
-    local quantity, held = ARGV[3 * i + 3] + 0, holding[buyer]
-    local units = (held or before[i] or 0) + quantity
+    local quantity, units, previous = ARGV[3 * i + 3] + 0, units_of[buyer], last[buyer]
+    if not units then
+      units, previous = read_bought(bought[i])
+    end
+    units = units + quantity
     if units > limit then
       outcome = 2
     elseif quantity > remaining then
@@ -71,13 +75,11 @@ for i = 1, count do
       local head = ARGV[3 * i + 4]
       local id, row = sub(head, 3, 34), head .. rest
       remaining, reserved = remaining - quantity, reserved + quantity
-      if held then
-        ids_of[buyer] = ids_of[buyer] .. id
-      else
-        changed_buyers[#changed_buyers + 1], ids_of[buyer] = buyer, id
+      if not last[buyer] then
+        changed_buyers[#changed_buyers + 1] = buyer
       end
-      holding[buyer], taken[slot] = units, id
-      new_slots[2 * made + 1], new_slots[2 * made + 2] = slot, id
+      units_of[buyer], last[buyer], taken[slot] = units, names[i], id
+      new_slots[2 * made + 1], new_slots[2 * made + 2] = slot, id .. previous
       new_rows[2 * made + 1], new_rows[2 * made + 2] = id, row
       made = made + 1
       new_ids[made], logged[made] = id, row
@@ -93,20 +95,18 @@ if made > 0 then
   -- They fall due together, so they are one entry; what is settled before then is passed over.
   redis.call('ZADD', KEYS[5], due_at, table.concat(new_ids))
   redis.call('INCRBY', prefix .. 'live', made)
-  local minute = math.floor(now / MINUTE)
-  local new_held = {}
+  local new_bought = {}
   for i = 1, #changed_buyers do
     local buyer = changed_buyers[i]
-    new_held[2 * i - 1], new_held[2 * i] = buyer, whole(holding[buyer])
+    new_bought[2 * i - 1], new_bought[2 * i] = buyer, whole(units_of[buyer]) .. last[buyer]
   end
-  redis.call('HSET', KEYS[3], unpack(new_held))
-  note_recent(prefix, minute, changed_buyers, ids_of)
+  redis.call('HSET', KEYS[3], unpack(new_bought))
   redis.call('HSET', KEYS[1], 'remaining', whole(remaining), 'reserved', whole(reserved), 'seq', whole(seq),
     'placed', whole(placed + made))
   local place = log(
     prefix, now, sale[12], seq, {sale[5], whole(remaining), whole(reserved), sale[8]}, logged, {}, made
   )
-  redis.call('ZADD', prefix .. 'minutes', place, minute)
+  redis.call('ZADD', prefix .. 'selling', place, math.floor(now / MINUTE) .. ' ' .. sale[12])
   reply[3], reply[4], reply[5] = seq, remaining, placed + made
 end
 

@@ -34,25 +34,15 @@ local function log(prefix, now, sale, seq, tally, rows, payments, units)
   return string.match(id, '^%d+')
 end
 
--- A buyer's orders of a minute are in the hash recent:<minute>: buyer → ids, the latest last. A sorted set would cost
--- twice as much. Ids are never rewritten more than CHUNK at a time: what is full moves to a field of its own, '<' and
--- its last id, and the ids that follow begin with that field's name.
-local ID, CHUNK = 32, 8
+local ID = 32
 
--- Orders of these buyers were made or changed in this minute; ids: buyer → one id or several, one after the other.
-local function note_recent(prefix, minute, buyers, ids)
-  local key = prefix .. 'recent:' .. minute
-  local chunks, fields = redis.call('HMGET', key, unpack(buyers)), {}
-  for i, buyer in ipairs(buyers) do
-    local chunk, new = chunks[i], ids[buyer]
-    if chunk and #chunk >= ID * CHUNK then
-      local moved = '<' .. string.sub(chunk, -ID)
-      fields[#fields + 1], fields[#fields + 2] = moved, chunk
-      new = moved .. new
-    elseif chunk then
-      new = chunk .. new
-    end
-    fields[#fields + 1], fields[#fields + 2] = buyer, new
+-- What a buyer has of a sale is one field of the hash bought:<sale>: the units that count for the limit, then the end of
+-- their latest slot, from its space on. The slots lead on to all of the buyer's orders, the latest first: each holds the
+-- order's id and the end of the slot before it. So a list of a buyer's orders costs a purchase no write of its own.
+local function read_bought(text)
+  if not text then
+    return 0, ''
   end
-  redis.call('HSET', key, unpack(fields))
+  local space = string.find(text, ' ', 1, true) or #text + 1
+  return tonumber(string.sub(text, 1, space - 1)), string.sub(text, space)
 end

@@ -1,5 +1,5 @@
--- Lets go of what was settled a minute ago and is in SQL. Until then a caller who looked it up in SQL a moment ago
--- still finds here what has happened to it since.
+-- Lets go of what was settled or sold a minute ago and is in SQL. Until then a caller who looked it up in SQL a moment
+-- ago, or in a replica that lags, still finds here what has happened to it since.
 --
 -- KEYS  log
 -- ARGV  prefix, now
@@ -14,6 +14,11 @@ local minutes = {}
 for _, minute in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'minutes', '-inf', recorded)) do
   if tonumber(minute) < safe and #minutes < 10 then
     minutes[#minutes + 1] = minute
+  end
+end
+for _, sold in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'selling', '-inf', recorded)) do
+  if tonumber(string.match(sold, '^%d+')) < safe then
+    redis.call('ZREM', prefix .. 'selling', sold)
   end
 end
 local left = 0
@@ -34,7 +39,7 @@ for _, minute in ipairs(minutes) do
     end
   end
   if #things < most then
-    redis.call('UNLINK', final, prefix .. 'recent:' .. minute)
+    redis.call('UNLINK', final, prefix .. 'changed:' .. minute)
     redis.call('ZREM', prefix .. 'minutes', minute)
   end
 end
