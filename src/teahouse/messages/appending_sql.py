@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from teahouse.messages.model import Draft, Message, people_of
 from teahouse.messages.reading_sql import advance
-from teahouse.messages.rows_sql import over_rows, run
+from teahouse.messages.rows_sql import insert_rows, insertion, over_rows, run
 from teahouse.messages.tables_sql import (
     CONVERSATION_LENGTH,
     conversations,
@@ -46,9 +46,9 @@ _count = over_rows(
     "UPDATE conversations SET seq = new.seq FROM {new} WHERE conversations.id = new.id",
     mysql="UPDATE {new} {join} conversations AS kept ON kept.id = new.id SET kept.seq = new.seq",
 )
-_open = insert(conversations)
-_enter = insert(memberships)
-_write = insert(messages)
+_open = insertion(conversations)
+_enter = insertion(memberships)
+_write = insertion(messages)
 
 
 def append_all(connection: Connection, drafts: Sequence[Draft], now: int) -> list[Message | Problem]:
@@ -106,7 +106,7 @@ class _Batch:
         counted = sorted(touched.keys() - self._new.keys())
         if counted:
             run(connection, _count, [(conversation, touched[conversation]) for conversation in counted])
-        connection.execute(_write, [message_row(message) for message in self._stored])
+        insert_rows(connection, _write, [message_row(message) for message in self._stored])
         read = {(message.conversation, message.sender_id): message.seq for message in self._stored}
         run(connection, advance, [(*place, seq) for place, seq in sorted(read.items())])
 
@@ -119,13 +119,13 @@ class _Batch:
 
     def _open_conversations(self, connection: Connection) -> None:
         new = sorted(self._new)
-        connection.execute(_open, [{"id": each, "seq": self._last[each]} for each in new])
+        insert_rows(connection, _open, [{"id": each, "seq": self._last[each]} for each in new])
         rows: list[dict[str, Any]] = [
             membership_row(each, person, "member", now=self._now, joined_seq=0)
             for each in new
             for person in people_of(each) or ()
         ]
-        connection.execute(_enter, rows)
+        insert_rows(connection, _enter, rows)
 
 
 def _members(connection: Connection, drafts: Sequence[Draft]) -> set[tuple[str, str]]:

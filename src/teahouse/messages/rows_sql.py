@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, Insert, Table, TextClause, insert, text
 
-from teahouse.engines.sql_sqlite import run_directly
+from teahouse.engines.sql_sqlite import run_directly, run_for_each
 
 # Name and SQL type of each value of a row: VARCHAR(length) or BIGINT.
 Columns = Sequence[tuple[str, str]]
 Statements = Mapping[str, TextClause]
+Insertion = tuple[Insert, str]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -43,6 +44,21 @@ def run(connection: Connection, statements: Statements, rows: Iterable[Sequence[
         return run_directly(connection, statements[dialect].text, given)
     result = connection.execute(statements["mysql" if dialect == "mariadb" else dialect], given)
     return result.all() if result.returns_rows else ()
+
+
+def insertion(table: Table) -> Insertion:
+    """What ``insert_rows`` needs for the table, whose rows have all of its columns."""
+    names = [column.name for column in table.columns]
+    return insert(table), f"INSERT INTO {table.name} ({', '.join(names)}) VALUES (:{', :'.join(names)})"  # noqa: S608  # constants only
+
+
+def insert_rows(connection: Connection, insertion: Insertion, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts the rows."""
+    statement, on_sqlite = insertion
+    if connection.dialect.name == "sqlite":
+        run_for_each(connection, on_sqlite, rows)
+    else:
+        connection.execute(statement, rows)
 
 
 def _filled(statement: str, *, new: str, join: str, lock: str) -> TextClause:
