@@ -154,6 +154,9 @@ class LyingShop:
         late = timedelta(seconds=0.1 if self.lie == "starts-late" else 0)
         if datetime.fromisoformat(self.sale["startsAt"]) + late > datetime.now(UTC):
             raise SaleNotStarted
+        if self.lie == "starts-in-between" and buyer not in self.turned_away:
+            self.turned_away.add(buyer)
+            raise SaleNotStarted
         if self.held(buyer) + quantity > self.sale["perBuyerLimit"] and self.lie != "forgets-the-limit":
             raise SoldOut if self.lie == "gives-the-wrong-reason" else LimitReached
         slack = {"oversells": -2, "undersells": 2}.get(self.lie, 0)

@@ -137,10 +137,10 @@ class Buyer:
             return
         self._noted(Ask.GREEDY, await self._ask(sale_id, self._new_key(), 1))
 
-    async def _on_time(self, sale: SaleSeen, quantity: int) -> Answer:
-        """Asks; where the server's clock turns out to be a little behind, again in a moment."""
+    async def _on_time(self, sale: SaleSeen, quantity: int, key: str = "") -> Answer:
+        """Asks; where the server's clock turns out to be a little behind, again in a moment, with the same key."""
+        self.key = key or self._new_key()
         for _ in range(_STARTS):
-            self.key = self._new_key()
             answer = await self._ask(sale.id, self.key, quantity)
             in_doubt = self._clock.now() < sale.starts_at.timestamp() + _CLOCK_DOUBT_SECONDS
             if not in_doubt or slug(answer) != "sale-not-started":
@@ -151,25 +151,22 @@ class Buyer:
 
     async def _ask_twice(self, sale: SaleSeen) -> None:
         # The first alone decides when the sale is open; from then on the pair leaves together.
-        key = self._new_key()
+        self.key = key = self._new_key()
         first, again = await asyncio.gather(self._ask(sale.id, key, 1), self._ask(sale.id, key, 1))
         if "sale-not-started" in (slug(first), slug(again)):
-            first = await self._on_time(sale, 1)
-            again = await self._ask(sale.id, self.key, 1)
-        else:
-            self.key = key
+            # The start may have come between the two: one of them may have been accepted.
+            first = await self._on_time(sale, 1, key)
+            again = await self._ask(sale.id, key, 1)
         self._ledger.twins.append(Twins("Asked twice at the same time", reply(first), reply(again)))
         self._noted(Ask.RUSH, first)
 
     async def _hang_up(self, sale: SaleSeen) -> None:
-        key = self._new_key()
+        self.key = key = self._new_key()
         await self.api.hang_up(_purchases(sale.id), {"quantity": 1}, key)
         first = await self._ask(sale.id, key, 1)
         if slug(first) == "sale-not-started":
-            first = await self._on_time(sale, 1)
-        else:
-            self.key = key
-        again = await self._ask(sale.id, self.key, 1)
+            first = await self._on_time(sale, 1, key)
+        again = await self._ask(sale.id, key, 1)
         self._ledger.twins.append(Twins("Hung up, then asked again", reply(first), reply(again)))
         self._noted(Ask.RUSH, first)
 
