@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from teahouse.messages.model import Draft, Message, people_of
 from teahouse.messages.reading_sql import advance
-from teahouse.messages.rows_sql import insert_rows, insertion, over_rows, run
+from teahouse.messages.rows_sql import hold, insert_rows, insertion, over_rows, run
 from teahouse.messages.tables_sql import (
     CONVERSATION_LENGTH,
     conversations,
@@ -28,19 +28,19 @@ _USER = "VARCHAR(32)"
 # In one order on every node, so that two never wait for each other.
 _lock = over_rows(
     [("id", _CONVERSATION)],
-    "SELECT kept.id, kept.seq FROM {new} {join} conversations AS kept ON kept.id = new.id ORDER BY kept.id{lock}",
+    "SELECT kept.id FROM {new} {join} conversations AS kept ON kept.id = new.id ORDER BY kept.id{lock}",
 )
-_said_before = over_rows(
-    [("sender_id", _USER), ("client_id", "VARCHAR(64)")],
-    f"SELECT {', '.join(f'kept.{each.name}' for each in message_columns)} FROM {{new}} {{join}} messages AS kept "  # noqa: S608  # constants only
-    "ON kept.sender_id = new.sender_id AND kept.client_id = new.client_id",
+# For each draft: its conversation's last seq, whether its sender is inside and its receiver exists, and the message
+# that the sender gave this id before.
+_look = over_rows(
+    [("conversation", _CONVERSATION), ("sender_id", _USER), ("client_id", "VARCHAR(64)"), ("receiver_id", _USER)],
+    "SELECT new.conversation, conversations.seq, memberships.user_id, users.id, "  # noqa: S608  # constants only
+    f"{', '.join(f'said.{each.name}' for each in message_columns)} FROM {{new}} "
+    "LEFT JOIN conversations ON conversations.id = new.conversation "
+    "LEFT JOIN memberships ON memberships.conversation = new.conversation AND memberships.user_id = new.sender_id "
+    "LEFT JOIN users ON users.id = new.receiver_id "
+    "LEFT JOIN messages AS said ON said.sender_id = new.sender_id AND said.client_id = new.client_id",
 )
-_inside = over_rows(
-    [("conversation", _CONVERSATION), ("user_id", _USER)],
-    "SELECT kept.conversation, kept.user_id FROM {new} {join} memberships AS kept "
-    "ON kept.conversation = new.conversation AND kept.user_id = new.user_id",
-)
-_existing = over_rows([("id", _USER)], "SELECT kept.id FROM {new} {join} users AS kept ON kept.id = new.id")
 _count = over_rows(
     [("id", _CONVERSATION), ("seq", "BIGINT")],
     "UPDATE conversations SET seq = new.seq FROM {new} WHERE conversations.id = new.id",
@@ -64,19 +64,28 @@ class _Batch:
 
     def __init__(self, connection: Connection, drafts: Sequence[Draft], now: int) -> None:
         self._now = now
-        wanted = sorted({draft.conversation for draft in drafts})
-        self._last = dict[str, int](
-            (conversation, seq) for conversation, seq in run(connection, _lock, [(each,) for each in wanted])
-        )
+        self._last: dict[str, int] = {}
+        self._inside: set[tuple[str, str]] = set()
+        self._existing: set[str] = set()
+        self._known: dict[tuple[str, str], Message] = {}
+        hold(connection, _lock, [(each,) for each in sorted({draft.conversation for draft in drafts})])
         # Only now: what another node wrote into these conversations is there to be seen.
-        keys = sorted({(draft.sender_id, draft.id) for draft in drafts})
-        known = map(read_message, run(connection, _said_before, keys))
-        self._known = {(message.sender_id, message.id): message for message in known}
-        fresh = [draft for draft in drafts if (draft.sender_id, draft.id) not in self._known]
-        self._inside = _members(connection, fresh)
-        self._existing = _receivers(connection, fresh)
+        self._look(connection, drafts)
         self._new: dict[str, Draft] = {}
         self._stored: list[Message] = []
+
+    def _look(self, connection: Connection, drafts: Sequence[Draft]) -> None:
+        asked = [(draft.conversation, draft.sender_id, draft.id, _receiver(draft)) for draft in drafts]
+        for conversation, seq, sender_id, receiver_id, *known in run(connection, _look, asked):
+            if seq is not None:
+                self._last[conversation] = seq
+            if sender_id is not None:
+                self._inside.add((conversation, sender_id))
+            if receiver_id is not None:
+                self._existing.add(receiver_id)
+            if known[0] is not None:
+                message = read_message(known)
+                self._known[message.sender_id, message.id] = message
 
     def take(self, draft: Draft) -> Message | Problem:
         """The draft's message, which is written with the others later; or why there is none."""
@@ -128,23 +137,8 @@ class _Batch:
         insert_rows(connection, _enter, rows)
 
 
-def _members(connection: Connection, drafts: Sequence[Draft]) -> set[tuple[str, str]]:
-    """Conversation and user, of those senders to rooms that are in them."""
-    wanted = {(draft.conversation, draft.sender_id) for draft in drafts if people_of(draft.conversation) is None}
-    if not wanted:
-        return set()
-    return {(conversation, user_id) for conversation, user_id in run(connection, _inside, sorted(wanted))}
-
-
-def _receivers(connection: Connection, drafts: Sequence[Draft]) -> set[str]:
-    """Those that direct messages are for who exist."""
-    wanted = {_receiver(draft) for draft in drafts if people_of(draft.conversation) is not None}
-    if not wanted:
-        return set()
-    return {user_id for (user_id,) in run(connection, _existing, [(each,) for each in sorted(wanted)])}
-
-
 def _receiver(draft: Draft) -> str:
+    """Whom it is for; nobody's id where that is a room."""
     first, second = people_of(draft.conversation) or ("", "")
     return second if first == draft.sender_id else first
 

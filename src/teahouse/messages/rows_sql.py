@@ -46,6 +46,12 @@ def run(connection: Connection, statements: Statements, rows: Iterable[Sequence[
     return result.all() if result.returns_rows else ()
 
 
+def hold(connection: Connection, statements: Statements, rows: Sequence[Sequence[Any]]) -> None:
+    """Locks what the statement selects until the transaction ends; on SQLite, who may write has locked everything."""
+    if connection.dialect.name != "sqlite":
+        run(connection, statements, rows)
+
+
 def insertion(table: Table) -> Insertion:
     """What ``insert_rows`` needs for the table, whose rows have all of its columns."""
     names = [column.name for column in table.columns]
