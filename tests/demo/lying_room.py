@@ -24,18 +24,45 @@ class LyingRoom:
         self.open: dict[str, asyncio.StreamWriter] = {}
         self.seq = 0
         self.kept_back: dict[str, dict[str, Any]] = {}
+        self.said: list[dict[str, Any]] = []
+        self.stored: dict[str, int] = {}
+        self.away: set[str] = set()
 
     # --- what is said -------------------------------------------------------------------------------------------------
 
     def say(self, sender: str, said: dict[str, Any]) -> int:
-        """To everybody else; the message's sequence number."""
+        """To everybody else, once; the message's sequence number."""
+        if said["id"] in self.stored:
+            return self.stored[said["id"]]
         self.seq += 2 if self.lie == "numbers-with-gaps" else 1
         heard = {**said, "seq": self.seq, "senderId": sender, "timestamp": 0}
+        self.stored[said["id"]] = self.seq
+        self.said.append(heard)
         for number, guest in enumerate(sorted(self.open.keys() - {sender})):
             self._deliver(guest, heard, lied_to=number == 0 and self.seq // 2 == _FATEFUL // 2)
-        if self.lie == "drops-sockets" and self.seq == _FATEFUL:
-            self.open[min(self.open)].transport.abort()
+        if self.seq == _FATEFUL:
+            self._fate()
         return self.seq
+
+    def _fate(self) -> None:
+        """Sockets end: one that may not come back, one that misses the next message, or all of them with 1012."""
+        unlucky = min(self.open, default="")
+        if self.lie in ("drops-sockets", "forgets-who-was-away", "recovers-nothing", "cuts-a-socket"):
+            self.away.add(unlucky)
+            self.open.pop(unlucky).transport.abort()
+        if self.lie == "drops-sockets":
+            self.known.discard(unlucky)
+        if self.lie == "restarts":
+            for guest in list(self.open):
+                self.away.add(guest)
+                self.open.pop(guest).write(frame((1012).to_bytes(2, "big"), 0x88))
+
+    def _sync(self, guest: str, after: dict[str, int]) -> None:
+        for to, seq in after.items():
+            missed = [each for each in self.said if each["seq"] > seq]
+            for each in missed if self.lie not in ("forgets-who-was-away", "recovers-nothing") else []:
+                self._send(guest, each)
+            self._send(guest, {"type": "synced", "to": to, "recovered": self.lie != "recovers-nothing"})
 
     def _deliver(self, guest: str, heard: dict[str, Any], *, lied_to: bool) -> None:
         if lied_to and self.lie == "loses-a-message" and heard["seq"] == _FATEFUL:
@@ -82,18 +109,26 @@ class LyingRoom:
             writer.write(b"HTTP/1.1 101 x\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")
             self.open[guest] = writer
             self._send(guest, {"type": "welcome"})
-            while await self._take(guest, *await read_frame(reader)):
+            while await self._take(guest, writer, *await read_frame(reader)):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    async def _take(self, guest: str, first: int, payload: bytes) -> bool:
+    async def _take(self, guest: str, writer: asyncio.StreamWriter, first: int, payload: bytes) -> bool:
         if first == 0x88:
-            self.open.pop(guest).write(frame(payload, 0x88))
+            # Also the answer to a close of ours.
+            if self.open.get(guest) is writer:
+                self.open.pop(guest).write(frame(payload, 0x88))
             return False
         said = json.loads(payload)
+        if said["type"] == "sync":
+            self._sync(guest, said["after"])
+            return True
+        if guest in self.away and self.lie == "restarts" and self.open.get(guest) is not writer:
+            # Too late for this socket: it is said again over the next.
+            return True
         if self.lie == "refuses-a-message" and self.seq == _FATEFUL:
             self.seq += 1
             problem = {"type": "/problems/too-many-frames"}

@@ -49,7 +49,7 @@ async def test_an_honest_shop_keeps_every_promise_however_small_the_day_is():
     assert [report.difference for report in reports] == [0] * len(sizes)
 
 
-@pytest.mark.parametrize("mood", ["is-busy", "starts-late"])
+@pytest.mark.parametrize("mood", ["is-busy", "starts-late", "starts-in-between"])
 async def test_a_shop_that_needs_patience_gets_it(mood: str):
     report = await day(mood)
     assert report.kept, broken(report)
@@ -71,6 +71,21 @@ async def test_everybody_in_the_room_hears_everything():
     assert room.by_the_shop >= 2
     assert room.sent == room.acknowledged > 40
     assert room.delivered == room.expected == 39 * (room.sent - room.by_the_shop) + 40 * room.by_the_shop
+
+
+@pytest.mark.parametrize(("mood", "returned"), [("restarts", 40), ("cuts-a-socket", 1)])
+async def test_who_loses_their_socket_comes_back_and_has_missed_nothing(mood: str, returned: int):
+    report = await day(mood, buyers=40, stock=20)
+    assert report.kept, report.promises
+    room = report.room
+    assert (room.sockets, room.returned, room.lost, room.in_sequence) == (40, returned, {}, True)
+    assert room.delivered == room.expected > 39 * 40
+    assert room.sent == room.acknowledged > 40
+
+
+async def test_who_may_not_come_back_is_lost():
+    report = await day("drops-sockets", buyers=10, stock=4)
+    assert (report.room.returned, report.room.lost) == (0, {1006: 1})
 
 
 async def test_who_waits_does_not_ask_until_the_shop_says_that_something_is_back():
@@ -152,11 +167,13 @@ LIES = {
     "does-not-acknowledge": EVERYBODY,
     "refuses-a-message": EVERYBODY,
     "drops-sockets": EVERYBODY,
+    "forgets-who-was-away": EVERYBODY,
     "silences-the-shop": EVERYBODY,
     "tells-somebody-else": RESULTS,
     "tells-a-wrong-result": RESULTS,
     "tells-twice": RESULTS,
     "contradicts-itself": "Every request was answered",
+    "recovers-nothing": "Every request was answered",
     "has-no-rooms": "Every request was answered",
     "has-no-catalogue": "Every request was answered",
     "speaks-gibberish": "Every request was answered",

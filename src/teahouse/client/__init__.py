@@ -3,6 +3,7 @@
 For the demo and the load tools. Requests over HTTP are ``web/client.py``'s.
 """
 
+from teahouse.client.backoff import pauses
 from teahouse.client.descriptors import allow_descriptors
 from teahouse.client.histogram import Histogram
 from teahouse.client.open_sockets import OpenSockets
@@ -19,6 +20,7 @@ __all__ = [
     "Socket",
     "Tally",
     "allow_descriptors",
+    "pauses",
     "read_address",
     "request",
 ]

@@ -96,6 +96,10 @@ class Socket(asyncio.Protocol):
             id.encode(), room.encode(), content,
         ))  # fmt: skip
 
+    def sync(self, room: str, after: int) -> None:
+        """Asks for what was said in the room above that ``seq``."""
+        self._write(TEXT, b'{"type":"sync","after":{"room:%b":%d}}' % (room.encode(), after))
+
     def leave(self) -> None:
         """Says goodbye; the server closes."""
         if self._transport is not None and not self._leaving:

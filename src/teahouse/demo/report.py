@@ -33,12 +33,14 @@ class Doubles(msgspec.Struct, frozen=True, rename="camel"):
 class RoomFigures(msgspec.Struct, frozen=True, rename="camel"):
     """What was said in the sale's room. ``wanted`` sockets were tried; ``absent`` says why some of them were not had.
 
-    ``lost`` counts sockets by close code, 1006 where there was none. Delays are in milliseconds, to all receivers.
+    ``returned`` counts how often a socket that was lost was had again, and ``lost`` those that were not, by close code,
+    1006 where there was none. Delays are in milliseconds, to all receivers.
     """
 
     wanted: int
     sockets: int
     absent: str
+    returned: int
     lost: dict[int, int]
     sent: int
     by_the_shop: int
@@ -142,6 +144,7 @@ def _room(talk: Talk) -> RoomFigures:
         wanted=talk.wanted,
         sockets=talk.sockets,
         absent=talk.absent,
+        returned=talk.returned,
         lost=dict(tally.lost.most_common()),
         sent=tally.sent,
         by_the_shop=talk.by_the_shop,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from time import perf_counter
 
-from teahouse.client import Address, OpenSockets, Refused, allow_descriptors, request
+from teahouse.client import Address, OpenSockets, Refused, allow_descriptors, pauses, request
 from teahouse.demo.api import ServerClock, Surprise
 from teahouse.demo.buyer import Buyer
 from teahouse.demo.ledger import Ledger
-from teahouse.demo.line import Line
+from teahouse.demo.line import Line, Wire
 from teahouse.demo.operator import DemoFailed, Operator
 from teahouse.demo.plan import MAX_CONNECTIONS, MAX_SOCKETS, spread
 
@@ -25,6 +26,10 @@ _GOODBYE_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
 # Everybody who waits asks when something is back: this often at most.
 _ANNOUNCE_SECONDS = 0.5
+# One's own mistakes, not allowed, and replaced by oneself: the next socket would end in the same way.
+_FOR_GOOD = (1002, 1003, 1007, 1009, 4403, 4409)
+_TOKEN_ENDED = 4401
+_UNAUTHORIZED = 401
 _OTHER_DESCRIPTORS = MAX_CONNECTIONS + 100
 
 
@@ -46,6 +51,11 @@ class Room:
         self._turns = count()
         self._announced = 0.0
         self._open = OpenSockets()
+        self._tls: ssl.SSLContext | None = None
+        self._turns_to_connect = asyncio.Semaphore(_AT_ONCE)
+        # Who has lost their socket, with its close code, and those of them who try to come back.
+        self._away: dict[Line, int] = {}
+        self._returning: set[asyncio.Task[None]] = set()
 
     def guests(self, present: list[Buyer]) -> list[Buyer]:
         """Who is to have a line: everybody, or as many as one process is meant to hold."""
@@ -68,15 +78,12 @@ class Room:
         arrived()
         if address is None:
             return
-        tls = ssl.create_default_context() if address.secure else None
-        turns = asyncio.Semaphore(_AT_ONCE)
 
         async def come(guest: Buyer) -> None:
-            async with turns:
-                try:
-                    await self._connect(guest, address, tls)
-                except (Refused, OSError) as error:
-                    self._talk.absent = _why(error)
+            try:
+                await self._connect(guest, address)
+            except (Refused, OSError) as error:
+                self._talk.absent = _why(error)
             arrived()
 
         async with asyncio.TaskGroup() as group:
@@ -89,9 +96,9 @@ class Room:
 
     async def _find(self, guest: Buyer) -> Address | None:
         for address in self._addresses:
-            tls = ssl.create_default_context() if address.secure else None
+            self._tls = ssl.create_default_context() if address.secure else None
             try:
-                await self._connect(guest, address, tls)
+                await self._connect(guest, address)
             except (Refused, OSError) as error:
                 self._talk.absent = f"{address.url}: {_why(error)}"
                 continue
@@ -101,16 +108,44 @@ class Room:
             raise DemoFailed(f"There are no sockets at {self._talk.absent}. --realtime-url must be the realtime port.")
         return None
 
-    async def _connect(self, guest: Buyer, address: Address, tls: ssl.SSLContext | None) -> None:
-        line = Line(
-            guest.number,
-            request(address, guest.api.token),
-            ledger=self._ledger,
-            now=self._clock.now,
-            over=self._over,
-        )
-        await self._open.connect(line, address, tls, patience=_WELCOME_SECONDS)
+    async def _connect(self, guest: Buyer, address: Address) -> None:
+        line = guest.line or Line(guest.number, self._id, ledger=self._ledger, now=self._clock.now)
+        async with self._turns_to_connect:
+            wire = Wire(line, request(address, guest.api.token), partial(self._over, guest, address, line))
+            await self._open.connect(wire, address, self._tls, patience=_WELCOME_SECONDS)
         guest.line = line
+
+    # --- coming back --------------------------------------------------------------------------------------------------
+
+    def _over(self, guest: Buyer, address: Address, line: Line, wire: Wire, code: int) -> None:
+        self._open.ended(wire)
+        if self._open.leaving:
+            return
+        self._away[line] = code
+        if code not in _FOR_GOOD:
+            task = asyncio.get_running_loop().create_task(self._return(guest, address, line, code))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
+
+    async def _return(self, guest: Buyer, address: Address, line: Line, code: int) -> None:
+        token_ended = code == _TOKEN_ENDED
+        for pause in pauses():
+            await asyncio.sleep(pause)
+            try:
+                if token_ended:
+                    await guest.refresh()
+                    token_ended = False
+                await self._connect(guest, address)
+            except Refused as refused:
+                token_ended = refused.status == _UNAUTHORIZED or refused.code == _TOKEN_ENDED
+            except (OSError, Surprise):
+                continue
+            else:
+                self._talk.returned += 1
+                # It may have been lost again meanwhile.
+                if line.is_open:
+                    self._away.pop(line, None)
+                return
 
     # --- talking ------------------------------------------------------------------------------------------------------
 
@@ -127,7 +162,7 @@ class Room:
             if line.is_open:
                 name = f"m{next(self._names)}"
                 self._talk.tally.say(name, line.place, len(self.lines), perf_counter())
-                line.say(name, self._id, f'"{words}"'.encode())
+                line.say(name, f'"{words}"'.encode())
                 return
 
     async def welcome(self, words: str) -> None:
@@ -162,20 +197,21 @@ class Room:
             line.wake()
 
     async def hear_all(self, within: float) -> None:
-        """Returns when everybody has heard everything, or should have within so many seconds."""
+        """Returns when everybody is back and has heard everything, or should have within so many seconds."""
         for _ in range(int(within / _LOOK_SECONDS)):
-            if not self._talk.tally.under_way or not self._open:
+            if not self._returning and not (self._talk.tally.under_way and self._open):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def leave(self) -> None:
-        """Everybody says goodbye; who is not answered within a few seconds is cut off."""
+        """Everybody says goodbye; who is not answered within a few seconds is cut off, who is away is lost."""
+        self._open.leaving = True
+        tasks = list(self._returning)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._talk.tally.lost.update(self._away.values())
         await self._open.leave(within=_GOODBYE_SECONDS)
-
-    def _over(self, line: Line, code: int) -> None:
-        if not self._open.leaving:
-            self._talk.tally.lost[code] += 1
-        self._open.ended(line)
 
 
 def _why(error: Refused | OSError) -> str:

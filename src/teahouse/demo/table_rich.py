@@ -133,7 +133,8 @@ def _sockets(report: Report) -> str:
         hint = " --realtime-url names the place." if not room.sockets else ""
         return f"of {room.wanted:,}: {escape(room.absent)}.{hint}"
     lost = ", ".join(f"[bold red]{count:,} lost with {code}[/]" for code, count in room.lost.items())
-    return f"of {report.buyers:,} buyers, {lost or 'held to the end'}"
+    returned = f", {room.returned:,} times lost and had again" if room.returned else ""
+    return f"of {report.buyers:,} buyers, {lost or 'held to the end'}{returned}"
 
 
 def _acknowledged(room: RoomFigures) -> str:

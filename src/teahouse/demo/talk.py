@@ -26,11 +26,12 @@ class Heard(NamedTuple):
 class Talk:
     """The room's books. ``wanted`` sockets were tried and ``sockets`` were welcomed; ``absent`` says why none was.
 
-    ``misnumbered`` counts messages that came with two sequence numbers.
+    ``returned`` counts how often a socket that was lost was had again, ``misnumbered`` messages that came with two
+    sequence numbers.
     """
 
     def __init__(self) -> None:
-        self.wanted = self.sockets = 0
+        self.wanted = self.sockets = self.returned = 0
         self.absent = ""
         self.by_the_shop = 0
         self.tally = Tally()
