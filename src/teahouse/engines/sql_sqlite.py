@@ -49,6 +49,8 @@ class SqliteEngine:
     def __init__(self, url: URL) -> None:
         # One connection, and one turn after the other: writers wait here, in order, and not on SQLite's busy handler.
         self._turn = asyncio.Lock()
+        # Who waits for it. Where one has been given it and has not run yet, it looks free.
+        self._queue = 0
         self._closed = False
         self._writer = _engine(url, size=1, begin="BEGIN IMMEDIATE", pragmas=_PRAGMAS)
         self._readers = _engine(url, size=_READERS, begin="BEGIN", pragmas=(*_PRAGMAS, _READ_ONLY))
@@ -72,7 +74,8 @@ class SqliteEngine:
         """``work`` as a whole is one visit to the writer's thread, where ``transaction()`` pays several for each
         statement.
         """
-        async with self._own_turn():
+        await self._take_turn()
+        try:
             # In its turn nobody else has the connection, also where it was not taken out of the pool.
             thread = self._thread or await self._look_at_writer()
             try:
@@ -80,6 +83,8 @@ class SqliteEngine:
             except BaseException:
                 await self._look_at_writer()
                 raise
+        finally:
+            self._turn.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -107,17 +112,31 @@ class SqliteEngine:
 
     @asynccontextmanager
     async def _own_turn(self) -> AsyncIterator[None]:
+        await self._take_turn()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    async def _take_turn(self) -> None:
+        if self._turn.locked() or self._queue or self._closed:
+            await self._queue_up()
+        else:
+            # It is free, and a limit to a wait that is none would be a tenth of what a small write costs.
+            await self._turn.acquire()
+        if self._closed:
+            self._turn.release()
+            raise DatabaseUnavailable
+
+    async def _queue_up(self) -> None:
+        self._queue += 1
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
                 await self._turn.acquire()
         except TimeoutError as error:
             raise DatabaseUnavailable from error
-        try:
-            if self._closed:
-                raise DatabaseUnavailable
-            yield
         finally:
-            self._turn.release()
+            self._queue -= 1
 
 
 def _make_private(path: str | None) -> None:
@@ -218,14 +237,12 @@ def _as_sqlalchemy(connection: Connection, statement: str, parameters: Any) -> I
 
 async def _to_its_end(work: asyncio.Future[T]) -> T:
     """The result. Who is cancelled meanwhile is so when the work has ended: a thread cannot be called back."""
-    cancelled = None
-    while not work.done():
-        try:
-            await asyncio.wait((work,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((work,))
         # Looked at, so that asyncio does not complain of an error that nobody saw.
         work.exception()
-        raise cancelled
-    return work.result()
+        raise
