@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from teahouse.accounts import Caller
-from teahouse.engines.sql import Database
-from teahouse.messages.routes import install
-from teahouse.messages.service import Messages
-from teahouse.messages.store_sql import SqlMessageStore
-from teahouse.problems import Unauthorized
-from teahouse.web import App, TestClient
-from tests.clocks import ManualClock
-from tests.messages.people import ANN, BOB, CAT, DAN, NOBODY, NOW, QuietHub, settle
+from tests.messages.over_http import by, send, serving
+from tests.messages.people import ANN, BOB, CAT, DAN, NOBODY, NOW, QuietHub
 
 KEPT = '{"a": [1, 2.50,  null], "n":123456789012345678901234567890, "s":"\\u8336 🍵"}'
-
-
-def caller(request) -> Caller:
-    name = request.header("x-caller")
-    if name is None:
-        raise Unauthorized
-    return Caller(user_id=name, session_id="s", role="user", issued_at=0, expires_at=0)
 
 
 @pytest.fixture
@@ -31,34 +17,14 @@ def hub():
 
 @pytest.fixture
 async def client(tmp_path, hub):
-    database = Database(f"sqlite:///{tmp_path}/tea.db")
-    await database.connect()
-    await database.create_all()
-    await settle(database)
-    service = Messages(SqlMessageStore(database), hub, None, clock=ManualClock())
-    app = App()
-    app.provide(Caller, caller, security="bearer")
-    install(app, service)
-    await service.start()
-    async with TestClient(app) as client:
+    async with serving(tmp_path, hub) as client:
         yield client
-    await service.aclose()
-    await database.aclose()
-
-
-def by(user):
-    return {"x-caller": user}
 
 
 async def made(client, owner=ANN, members=(BOB,), name="tea"):
     answer = await client.post("/v1/rooms", json={"name": name, "members": list(members)}, headers=by(owner))
     assert answer.status == 201, answer.body
     return answer.json()
-
-
-def send(client, sender, to, id="1", content="hello", **changes):
-    body = {"type": "text", "id": id, "to": to, "content": content, **changes}
-    return client.post("/v1/messages", json=body, headers=by(sender))
 
 
 async def test_a_room_is_made_by_its_owner_and_seen_by_its_members(client, hub):
