@@ -184,10 +184,9 @@ class _WritersThread:
     """The driver's thread, and SQLAlchemy's view of the writer's own connection, to be used in that thread only."""
 
     def __init__(self, driver: aiosqlite.Connection) -> None:
-        raw = driver._conn  # noqa: SLF001  # the driver has no public name for it
+        raw = self._raw = driver._conn  # noqa: SLF001  # the driver has no public name for it
         self._calls = driver._tx  # noqa: SLF001  # nor for "run this in your thread"; SQLAlchemy's dialect uses it too
         self._engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, pool_reset_on_return=None)
-        event.listen(self._engine, "begin", lambda connection: run_directly(connection, "BEGIN IMMEDIATE"))
         self._connection: Connection | None = None
 
     def start(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
@@ -201,8 +200,19 @@ class _WritersThread:
         connection = self._connection
         if connection is None:
             connection = self._connection = self._engine.connect()
-        with connection.begin():
-            return work(connection)
+        try:
+            run_directly(connection, "BEGIN IMMEDIATE")
+            result = work(connection)
+            run_directly(connection, "COMMIT")
+        except BaseException:
+            # A commit that failed leaves its transaction open; some errors have ended it already.
+            if self._raw.in_transaction:
+                run_directly(connection, "ROLLBACK")
+            raise
+        finally:
+            # Where the work went through SQLAlchemy, that has begun one of its own, of which the driver knows nothing.
+            connection.rollback()
+        return result
 
 
 def _nothing(_connection: Connection) -> None:
