@@ -240,6 +240,7 @@ class Teahouse(App):
             node_id=self._node_id,
             clock=self._clock,
             settings=_gateway_settings(settings),
+            beside=lambda: self.server,
         )
         self.metrics.register(MessagesCollector(gateway, hub, carried.bus))
 

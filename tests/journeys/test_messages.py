@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
 
 from teahouse.web.client import Client
 from tests.journeys.people import Person, log_in, put_on_sale
-from tests.journeys.servers import Running
+from tests.journeys.servers import Running, until
 from tests.journeys.sockets import history, new_room, next_text, said, socket_of, synced
 from tests.messages.raw_websocket import RawSocket
 
@@ -257,3 +259,25 @@ async def test_many_things_at_once_are_stored_in_one_sequence(talk: Talk):
 
 async def frames(socket: RawSocket, count: int) -> list[dict]:
     return [await socket.json() for _ in range(count)]
+
+
+async def test_an_upgrade_stands_in_the_access_log_beside_the_requests(house: Running, client: Client):
+    mei = await log_in(client)
+    socket = await RawSocket.connect(house.realtime_port)
+    answers = [await socket.upgrade("X-Request-Id: mei-comes-in", token=mei.token)]
+    refused = await RawSocket.connect(house.realtime_port)
+    answers.append(await refused.upgrade("X-Request-Id: nobody-does", token="nobody", target="/message?token=sesame"))
+    for each in (socket, refused):
+        each.drop()
+        with suppress(ConnectionError):
+            await each.writer.wait_closed()
+    assert [answer.status for answer in answers] == [101, 401]
+
+    def logged() -> dict[str, int]:
+        lines = [json.loads(line) for line in house.access_log.splitlines()]
+        return {line["requestId"]: line["status"] for line in lines if line["path"] == "/message"}
+
+    wanted = {"mei-comes-in": 101, "nobody-does": 401}
+    await asyncio.to_thread(until, lambda: wanted.items() <= logged().items(), "both stand in the log")
+    assert "sesame" not in house.access_log
+    assert mei.token not in house.access_log

@@ -173,14 +173,25 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(**settings: Any) -> AsyncIterator[Served]:
-    """Serves on a free port, with time that only the test moves; fails where an exception escaped into the loop."""
+async def serving(*, beside: Any = None, **settings: Any) -> AsyncIterator[Served]:
+    """Serves on a free port, with time that only the test moves; fails where an exception escaped into the loop.
+
+    ``beside`` is the HTTP server whose access log it is.
+    """
     escaped: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: escaped.append(context))
     clock = ManualClock()
     hub, accounts = Hub(), Accounts(clock)
     service = Service(hub)
-    gateway = Gateway(hub, service, accounts, node_id="n1", clock=clock, settings=GatewaySettings(**settings))
+    gateway = Gateway(
+        hub,
+        service,
+        accounts,
+        node_id="n1",
+        clock=clock,
+        settings=GatewaySettings(**settings),
+        beside=lambda: beside,
+    )
     port = await gateway.start("127.0.0.1", 0)
     assert gateway._sweeper is not None
     gateway._sweeper.cancel()

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import socket
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 from teahouse.accounts import Caller
 from teahouse.clock import Clock
+from teahouse.messages.answers import Answers, Asked, Served
 from teahouse.messages.assembling import WireLimits
 from teahouse.messages.close_codes import GOING_AWAY, MEANINGS, RESTARTING, SERVER_ERROR, TOKEN_ENDED, TRY_AGAIN
-from teahouse.messages.frames import PATH, encode_welcome
+from teahouse.messages.frames import encode_welcome
 from teahouse.messages.outbox import Outbox
 from teahouse.messages.socket import ClientSocket, Messaging, Pace
 from teahouse.messages.upgrade import read_upgrade
@@ -27,7 +29,6 @@ from teahouse.problems import (
     Unauthorized,
 )
 from teahouse.web.listening import turn_away
-from teahouse.web.response import Heads, problem_response
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class Gateway:
         node_id: str,
         clock: Clock,
         settings: GatewaySettings = GatewaySettings(),  # noqa: B008 - a frozen tuple
+        beside: Callable[[], Served | None] = lambda: None,
     ) -> None:
         self.messaging = messaging
         self.outbox = Outbox()
@@ -127,10 +129,10 @@ class Gateway:
         self._node_id = node_id
         self._clock = clock
         self._settings = settings
-        self._heads = Heads()
+        self._answers = Answers(clock, beside)
         self._connections: set[ClientSocket] = set()
         self._sockets: dict[str, ClientSocket] = {}
-        self._asking: deque[tuple[ClientSocket, bytes | None]] = deque()
+        self._asking: deque[tuple[ClientSocket, Asked]] = deque()
         self._count = 0
         self._stopping = False
         self._doors: list[asyncio.Server] = []
@@ -231,7 +233,7 @@ class Gateway:
         """See ``Shared``."""
         if not self._asking:
             asyncio.get_running_loop().call_soon(self._judge)
-        self._asking.append((socket, head))
+        self._asking.append((socket, Asked(head, perf_counter())))
 
     def _judge(self) -> None:
         loop = asyncio.get_running_loop()
@@ -241,19 +243,19 @@ class Gateway:
         if self._asking:
             loop.call_soon(self._judge)
 
-    def _upgrade(self, socket: ClientSocket, head: bytes | None) -> None:
+    def _upgrade(self, socket: ClientSocket, asked: Asked) -> None:
         try:
-            if head is None:
-                raise RequestHeaderFieldsTooLarge
-            self._admit(socket, head)
+            self._admit(socket, asked)
         except Problem as problem:
-            self._refuse(socket, problem)
+            self._refuse(socket, asked, problem)
         except Exception:  # noqa: BLE001 - logged and answered
             _log.exception("an upgrade could not be judged")
-            self._refuse(socket, InternalError())
+            self._refuse(socket, asked, InternalError())
 
-    def _admit(self, socket: ClientSocket, head: bytes) -> None:
-        upgrade = read_upgrade(head, self._settings.origins)
+    def _admit(self, socket: ClientSocket, asked: Asked) -> None:
+        if asked.head is None:
+            raise RequestHeaderFieldsTooLarge
+        upgrade = read_upgrade(asked.head, self._settings.origins)
         if self._stopping:
             raise ShuttingDown
         if len(self._sockets) >= self._settings.connections:
@@ -264,17 +266,14 @@ class Gateway:
         self._count += 1
         number = f"{self._node_id}.{self._count}"
         self._sockets[number] = socket
-        socket.admit(number, caller, upgrade.answer)
+        self._answers.accept(socket, asked, number, caller, upgrade)
         task = asyncio.get_running_loop().create_task(self._enter(socket))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _refuse(self, socket: ClientSocket, problem: Problem) -> None:
+    def _refuse(self, socket: ClientSocket, asked: Asked, problem: Problem) -> None:
         self.refused += 1
-        self._heads.refresh()
-        response = problem_response(problem, PATH)
-        request_id = self._clock.new_id().encode()
-        socket.refuse(self._heads.render(response, request_id, close=True, head_only=False))
+        self._answers.refuse(socket, asked, problem)
 
     def closing(self, code: int) -> None:
         """See ``Shared``."""
@@ -376,7 +375,8 @@ class Gateway:
 
     def _give_up(self, socket: ClientSocket) -> None:
         if socket.is_asking:
-            self._refuse(socket, RequestTimeout("The request to upgrade did not come in time."))
+            late = RequestTimeout("The request to upgrade did not come in time.")
+            self._refuse(socket, Asked(None, perf_counter()), late)
         else:
             socket.abort()
 

@@ -32,6 +32,10 @@ class Upgrade(NamedTuple):
     authorization: bytes | None
     answer: bytes
 
+    def answered(self, request_id: bytes) -> bytes:
+        """The answer, with that id."""
+        return b"%bX-Request-Id: %b\r\n\r\n" % (self.answer[:-2], request_id)
+
 
 def read_upgrade(head: bytes, origins: Collection[str]) -> Upgrade:
     """A request's head without its empty line, judged.
@@ -55,6 +59,20 @@ def read_upgrade(head: bytes, origins: Collection[str]) -> Upgrade:
         raise Forbidden("Pages of this origin may not connect here.")
     authorization, subprotocol = _token(fields.get(b"authorization"), fields.get(b"sec-websocket-protocol"))
     return Upgrade(authorization, _answer(accepted, subprotocol))
+
+
+def target_of(head: bytes) -> tuple[str, str]:
+    """The method and the path of a request's head, never its query; dashes where it cannot be read."""
+    request = _REQUEST_LINE.fullmatch(head.partition(b"\r\n")[0])
+    if request is None or not request[2].startswith(b"/"):
+        return "-", "-"
+    return request[1].decode(), request[2].partition(b"?")[0].decode()
+
+
+def field_of(head: bytes, wanted: bytes) -> bytes:
+    """The values of the field with that lower-case name, joined with commas; empty where there is none."""
+    lines = (line.partition(b":") for line in head.split(b"\r\n")[1 : _MOST_FIELDS + 1])
+    return b",".join(value.strip() for name, _, value in lines if name.lower() == wanted)
 
 
 def _fields(lines: list[bytes]) -> dict[bytes, bytes]:

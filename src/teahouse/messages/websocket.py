@@ -83,6 +83,12 @@ class WebSocket(asyncio.Protocol):
         return self._wire is not None and not self._wire.is_closing()
 
     @property
+    def peer(self) -> str:
+        """The address at the other end of the connection; empty where it has none."""
+        found = None if self._wire is None else self._wire.get_extra_info("peername")
+        return found[0] if found else ""
+
+    @property
     def is_asking(self) -> bool:
         """Whether somebody waits for an answer to their request to upgrade, or has not sent it yet."""
         return self.is_connected and not self._upgraded and not self._deaf

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# What a caller may name a request.
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._~-]{1,64}")
+
 _BACKLOG = 4096
 _TICK_SECONDS = 0.25
 _METHOD_NAMES = {name.encode(): name for name in (*METHODS, "HEAD", "OPTIONS")}
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~-]{1,64}")
 
 
 class Complaints:
@@ -257,7 +259,7 @@ class Server:
         path, _, query = text.partition("?")
         request = Request(name, path, query, headers, origin)
         given = headers.get(b"x-request-id")
-        if given is None or _REQUEST_ID.fullmatch(given) is None:
+        if given is None or REQUEST_ID.fullmatch(given) is None:
             self._id_count = count = self._id_count + 1
             request.id = b"%b%08x" % (self._id_prefix, count)
         else:
