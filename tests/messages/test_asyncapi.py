@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from teahouse.messages import frames
+from teahouse.messages import close_codes, frames
 from teahouse.messages.asyncapi import describe
 from teahouse.messages.model import Message
 
@@ -70,3 +72,11 @@ def test_patterns_are_those_of_json_schema():
     for pattern in patterns:
         assert pattern.startswith("^")
         assert pattern.endswith("$")
+
+
+def test_every_close_code_that_is_documented_is_sent_or_answered():
+    codes = {name for name, value in vars(close_codes).items() if isinstance(value, int)}
+    assert {getattr(close_codes, name) for name in codes} == close_codes.MEANINGS.keys()
+    folder = Path(close_codes.__file__).parent
+    written = "\n".join(path.read_text() for path in folder.glob("*.py") if path.name != "close_codes.py")
+    assert {name for name in codes if not re.search(rf"\b{name}\b", written)} == set()

@@ -1,4 +1,8 @@
-"""With what a socket is closed: codes of RFC 6455 §7.4.1 and IANA's registry, and those of the contract."""
+"""With what a socket is closed: codes of RFC 6455 §7.4.1 and IANA's registry, and those of the contract.
+
+4403 (not allowed) of the contract is kept free and never sent: who may not come in is refused before the upgrade, with 401
+or 403, and who says something where they are not is told so in an error frame, without losing the other conversations.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,6 @@ SERVER_ERROR = 1011
 RESTARTING = 1012
 TRY_AGAIN = 1013
 TOKEN_ENDED = 4401
-NOT_ALLOWED = 4403
 TOO_SLOW = 4408
 REPLACED = 4409
 TOO_FAST = 4429
@@ -28,7 +31,6 @@ MEANINGS = {
     RESTARTING: "the node restarts: come back after a pause with chance in it",
     TRY_AGAIN: "the node cannot let anybody in just now: come back later",
     TOKEN_ENDED: "the token has run out, or its session has ended",
-    NOT_ALLOWED: "not allowed",
     TOO_SLOW: "too slow: too much waited to be read",
     REPLACED: "replaced by newer sockets of the same user",
     TOO_FAST: "too fast",
