@@ -29,7 +29,7 @@ def sale_key(sale_id: str) -> str:
 
 
 def slots_key(sale_id: str) -> str:
-    """A hash: buyer, a space and idempotency key (a slot) → the order's id and the end of the buyer's slot before it."""
+    """A hash: buyer, a space and idempotency key → the order's id, and the end of the buyer's slot before it."""
     return f"{prefix(shard_of(sale_id))}slots:{sale_id}"
 
 
