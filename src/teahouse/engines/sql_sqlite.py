@@ -231,7 +231,7 @@ def run_directly(
         return cursor.fetchall()
 
 
-def run_for_each(connection: Connection, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def run_for_each(connection: Connection, statement: str, rows: Sequence[Mapping[str, Any] | Sequence[Any]]) -> None:
     """As ``run_directly``, once for each row."""
     with _as_sqlalchemy(connection, statement, rows) as cursor:
         cursor.executemany(statement, rows)

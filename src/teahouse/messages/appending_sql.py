@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from teahouse.messages.model import Draft, Message, people_of
 from teahouse.messages.reading_sql import advance
-from teahouse.messages.rows_sql import hold, insert_rows, insertion, over_rows, run
+from teahouse.messages.rows_sql import change, hold, insert_rows, insertion, over_rows, run
 from teahouse.messages.tables_sql import (
     CONVERSATION_LENGTH,
     conversations,
@@ -45,6 +45,7 @@ _count = over_rows(
     [("id", _CONVERSATION), ("seq", "BIGINT")],
     "UPDATE conversations SET seq = new.seq FROM {new} WHERE conversations.id = new.id",
     mysql="UPDATE {new} {join} conversations AS kept ON kept.id = new.id SET kept.seq = new.seq",
+    sqlite="UPDATE conversations SET seq = ?2 WHERE id = ?1",
 )
 _open = insertion(conversations)
 _enter = insertion(memberships)
@@ -114,10 +115,10 @@ class _Batch:
         touched = {message.conversation: message.seq for message in self._stored}
         counted = sorted(touched.keys() - self._new.keys())
         if counted:
-            run(connection, _count, [(conversation, touched[conversation]) for conversation in counted])
+            change(connection, _count, [(conversation, touched[conversation]) for conversation in counted])
         insert_rows(connection, _write, [message_row(message) for message in self._stored])
         read = {(message.conversation, message.sender_id): message.seq for message in self._stored}
-        run(connection, advance, [(*place, seq) for place, seq in sorted(read.items())])
+        change(connection, advance, [(*place, seq) for place, seq in sorted(read.items())])
 
     def _refusal(self, draft: Draft) -> NotFound | None:
         people = people_of(draft.conversation)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection
 
 from teahouse.messages.model import ReadMark, RoomRole
-from teahouse.messages.rows_sql import over_rows, run
+from teahouse.messages.rows_sql import change, over_rows, run
 from teahouse.messages.tables_sql import CONVERSATION_LENGTH
 from teahouse.problems import NotFound
 
@@ -31,6 +31,7 @@ advance = over_rows(
     "AND memberships.user_id = new.user_id AND memberships.read_seq < new.seq",
     mysql="UPDATE {new} {join} memberships AS kept ON kept.conversation = new.conversation "
     "AND kept.user_id = new.user_id SET kept.read_seq = new.seq WHERE kept.read_seq < new.seq",
+    sqlite="UPDATE memberships SET read_seq = ?3 WHERE conversation = ?1 AND user_id = ?2 AND read_seq < ?3",
 )
 
 
@@ -56,7 +57,7 @@ def mark_all_read(connection: Connection, marks: Sequence[ReadMark]) -> list[int
             risen[place] = held[place] = position
     if risen:
         # In one order on every node, so that two never wait for each other.
-        run(connection, advance, [(*place, position) for place, position in sorted(risen.items())])
+        change(connection, advance, [(*place, position) for place, position in sorted(risen.items())])
     return [
         held[place] if (place := (mark.conversation, mark.user_id)) in held else NotFound("to: you are not in it.")
         for mark in marks

@@ -23,14 +23,14 @@ Insertion = tuple[Insert, str]
 _encode = msgspec.json.Encoder().encode
 
 
-def over_rows(columns: Columns, statement: str, *, mysql: str | None = None) -> Statements:
+def over_rows(columns: Columns, statement: str, *, mysql: str | None = None, sqlite: str | None = None) -> Statements:
     """The statement of each dialect. In it ``{new}`` stands for the rows, which are called ``new``, and ``{join}`` for
     a join that goes through them in their order; ``{lock}`` at its end holds the rows of ``kept``.
 
-    ``mysql`` is what MySQL says instead.
+    ``mysql`` is what MySQL says instead, ``sqlite`` what SQLite does for one row, whose values are ``?1``, ``?2``...
     """
     return {
-        "sqlite": _filled(statement, new=_in_sqlite(columns), join="CROSS JOIN", lock=""),
+        "sqlite": _filled(sqlite or statement, new=_in_sqlite(columns), join="CROSS JOIN", lock=""),
         "postgresql": _filled(statement, new=_in_postgresql(columns), join="JOIN", lock=" FOR UPDATE OF kept"),
         "mysql": _filled(mysql or statement, new=_in_mysql(columns), join="STRAIGHT_JOIN", lock=" FOR UPDATE"),
     }
@@ -44,6 +44,15 @@ def run(connection: Connection, statements: Statements, rows: Iterable[Sequence[
         return run_directly(connection, statements[dialect].text, given)
     result = connection.execute(statements["mysql" if dialect == "mariadb" else dialect], given)
     return result.all() if result.returns_rows else ()
+
+
+def change(connection: Connection, statements: Statements, rows: Sequence[Sequence[Any]]) -> None:
+    """Carries out the dialect's statement, which has one for SQLite, over the rows."""
+    if connection.dialect.name == "sqlite":
+        # For each: to gather what is to be changed takes it longer, for one row and for hundreds.
+        run_for_each(connection, statements["sqlite"].text, rows)
+    else:
+        run(connection, statements, rows)
 
 
 def hold(connection: Connection, statements: Statements, rows: Sequence[Sequence[Any]]) -> None:
