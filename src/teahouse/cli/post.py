@@ -15,8 +15,9 @@ RETIRE = "retire"  # a successor accepts from the same sockets: finish what you 
 ACCEPT = "accept"  # accept from that worker's sockets too, while it is away
 CEDE = "cede"  # it is back
 
-# From a worker, with the app's title.
-READY = "ready"
+# From a worker.
+PLAIN = "plain"  # before it is ready: the app takes no sockets beside HTTP, so that nobody need listen for them
+READY = "ready"  # with the app's title
 
 _MAX_BYTES = 1024
 

@@ -23,6 +23,7 @@ from teahouse.settings_sources import load
 from teahouse.web.realtime import REALTIME
 
 if TYPE_CHECKING:
+    from teahouse.cli.doors import Doors
     from teahouse.web import App
 
 _LAST_WORDS_SECONDS = 2.0
@@ -81,17 +82,32 @@ def _supervise(target: str | None, config: Path | None, settings: Settings) -> i
         _prepare_posts(settings.data_dir / _WORKERS)
         with _listening_problems(settings):
             http = open_doors(settings.host, settings.port, settings.workers)
-        with _listening_problems(settings, "realtime_port"):
-            realtime = open_doors(settings.host, settings.realtime_port, settings.workers)
-        port, realtime_port = (each[0][0].getsockname()[1] for each in (http, realtime))
+        realtime, realtime_port = _realtime_doors(settings)
+        port = http[0][0].getsockname()[1]
         supervisor = Supervisor(
             # By the port a worker tells which of the sockets are for HTTP.
             partial(worker_process.start, [*words, "--realtime-port", str(realtime_port)]),
-            [(*mine, *also) for mine, also in zip(http, realtime, strict=True)],
+            http,
+            realtime=realtime,
             stop_seconds=settings.drain_seconds + _STOP_STEPS * settings.shutdown_seconds + _SPARE_SECONDS,
-            on_ready=lambda title: _greet(title, settings.host, port, realtime_port),
+            on_ready=lambda title: _greet(title, settings.host, port, realtime_port if supervisor.takes_sockets else 0),
         )
         return supervisor.run()
+
+
+def _realtime_doors(settings: Settings) -> tuple[list[Doors], int]:
+    """What is listened on beside HTTP, and the port. Nothing where the port is taken: only a worker knows its app, and
+    whether that needs one.
+    """
+    from teahouse.cli.doors import open_doors
+
+    try:
+        opened = open_doors(settings.host, settings.realtime_port, settings.workers)
+    except OSError as error:
+        if error.errno not in _CANNOT_LISTEN:
+            raise
+        return [], settings.realtime_port
+    return opened, int(opened[0][0].getsockname()[1])
 
 
 def _prepare_posts(directory: Path) -> None:

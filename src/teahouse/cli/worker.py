@@ -8,7 +8,8 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
-from teahouse.cli.post import ACCEPT, CEDE, READY, RETIRE, STOP, Place, Post
+from teahouse.cli.post import ACCEPT, CEDE, PLAIN, READY, RETIRE, STOP, Place, Post
+from teahouse.settings import SettingsError
 from teahouse.web.serving import running
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 # Nobody waits for a worker that was replaced: who keeps a connection to it is given the time to ask once more.
 _RETIRING_SECONDS = 2.0
+_NO_REALTIME = (
+    "realtime_port: {} cannot be listened on, or the app took no sockets when the node was started. Stop what uses it, "
+    "choose another with --realtime-port, or start the node anew."
+)
 
 
 class Orders:
@@ -28,6 +33,9 @@ class Orders:
         self._server = server
         self._realtime = realtime
         self._realtime_port = realtime_port
+        # The descriptors of every worker's listening sockets.
+        self._http = [[each for each in doors if _port(each) != realtime_port] for doors in place.doors]
+        self._sockets = [[each for each in doors if _port(each) == realtime_port] for doors in place.doors]
         self._post = Post(socket.socket(fileno=place.post))
         self._accepting: dict[int, list[tuple[Server | Realtime, asyncio.Server]]] = {}
         self._working: set[asyncio.Task[None]] = set()
@@ -35,21 +43,26 @@ class Orders:
         self.ending: asyncio.Future[str] = self._loop.create_future()
 
     async def begin(self, title: str) -> None:
-        """Accepts on this worker's own sockets, and listens to the supervisor from now on."""
+        """Accepts on this worker's own sockets, and listens to the supervisor from now on.
+
+        Raises ``SettingsError`` where the app takes sockets beside HTTP, and the supervisor could not listen for them.
+        """
+        if self._realtime is None:
+            self._post.say(PLAIN)
+            self._close(self._sockets)
+        elif not self._sockets[self._place.index]:
+            raise SettingsError(_NO_REALTIME.format(self._realtime_port))
         await self._accept(self._place.index)
         self._loop.add_reader(self._post.fileno(), self._heard)
         self._post.say(READY, title)
 
     async def _accept(self, index: int) -> None:
         accepting = self._accepting[index] = []
-        for number in self._place.doors[index]:
-            # A duplicate: closing it leaves the socket itself, and the others' copies, as they are.
-            door = socket.socket(fileno=os.dup(number))
-            is_realtime = door.getsockname()[1] == self._realtime_port
-            listener = self._realtime if is_realtime else self._server
-            if listener is None:
-                door.close()
-            else:
+        for number in (*self._http[index], *self._sockets[index]):
+            listener = self._realtime if number in self._sockets[index] else self._server
+            if listener is not None:
+                # A duplicate: closing it leaves the socket itself, and the others' copies, as they are.
+                door = socket.socket(fileno=os.dup(number))
                 accepting.append((listener, await listener.accept_from(door)))
 
     def _heard(self) -> None:
@@ -68,8 +81,20 @@ class Orders:
 
     def let_go(self) -> None:
         """Closes this process's copies of the sockets; only what accepts from them holds them now."""
-        for number in (number for each in self._place.doors for number in each):
-            os.close(number)
+        self._close(self._http)
+        self._close(self._sockets)
+
+    @staticmethod
+    def _close(doors: list[list[int]]) -> None:
+        for each in doors:
+            for number in each:
+                os.close(number)
+            each.clear()
+
+
+def _port(descriptor: int) -> int:
+    with socket.socket(fileno=os.dup(descriptor)) as door:
+        return int(door.getsockname()[1])
 
 
 async def work(

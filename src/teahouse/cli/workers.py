@@ -12,9 +12,10 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from teahouse.cli.doors import Doors
-from teahouse.cli.post import ACCEPT, CEDE, READY, RETIRE, STOP
+from teahouse.cli.post import ACCEPT, CEDE, PLAIN, READY, RETIRE, STOP
 from teahouse.cli.worker_process import Start, WorkerProcess, say
 
 _FIRST_PAUSE_SECONDS = 0.2
@@ -31,9 +32,10 @@ _AT_ONCE = 130
 class Seat:
     """One worker's place: who serves, who is coming, who is leaving, and who stands in while nobody serves."""
 
-    def __init__(self, index: int, doors: Doors) -> None:
+    def __init__(self, index: int, http: Doors, realtime: Doors) -> None:
         self.index = index
-        self.doors = doors
+        self.http = http
+        self.realtime = realtime
         self.serving: WorkerProcess | None = None
         self.coming: WorkerProcess | None = None
         self.leaving: WorkerProcess | None = None
@@ -41,6 +43,11 @@ class Seat:
         self.failures = 0
         self.failed_starts = 0
         self.due = 0.0
+
+    @property
+    def doors(self) -> Doors:
+        """What is listened on for it."""
+        return (*self.http, *self.realtime)
 
     @property
     def all(self) -> list[WorkerProcess]:
@@ -55,6 +62,7 @@ class Seat:
 
 class Supervisor:
     """Keeps one worker for each of ``doors`` alive. ``stop_seconds`` is the longest that one may take to stop.
+    ``realtime`` is what else each listens on, where the app takes sockets beside HTTP.
 
     ``start`` makes a worker's process; ``on_ready`` gets the app's title once all workers serve for the first time;
     ``now`` is in seconds.
@@ -67,10 +75,13 @@ class Supervisor:
         *,
         stop_seconds: float,
         on_ready: Callable[[str], None],
+        realtime: Sequence[Doors] = (),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._start = start
-        self._seats = [Seat(index, each) for index, each in enumerate(doors)]
+        self._seats = [
+            Seat(index, http, also) for index, (http, also) in enumerate(zip_longest(doors, realtime, fillvalue=()))
+        ]
         self._stop_seconds = stop_seconds
         self._on_ready = on_ready
         self._now = now
@@ -80,6 +91,11 @@ class Supervisor:
         self._stopping = False
         self._status = 0
         self._selector = selectors.DefaultSelector()
+
+    @property
+    def takes_sockets(self) -> bool:
+        """Whether anybody listens for what is not HTTP."""
+        return any(seat.realtime for seat in self._seats)
 
     def run(self) -> int:
         """Until told to stop; the exit status: 0, or not where a worker could not be started or stopped."""
@@ -168,6 +184,8 @@ class Supervisor:
         if message is None:
             self._selector.unregister(worker.post)
             self._has_ended(seat, worker, worker.reap())
+        elif message[0] == PLAIN and not self._stopping:
+            self._close_realtime()
         elif message[0] == READY and not self._stopping:
             self._is_ready(seat, worker, message[1])
 
@@ -217,6 +235,13 @@ class Supervisor:
                     say(f"worker {seat.index} (process {worker.pid}) did not stop in time")
                     worker.kill()
                     worker.deadline = None
+
+    def _close_realtime(self) -> None:
+        # Who connected there would never be answered. The first worker says so before the others are started.
+        for seat in self._seats:
+            for door in seat.realtime:
+                door.close()
+            seat.realtime = ()
 
     # --- signals ------------------------------------------------------------------------------------------------------
 

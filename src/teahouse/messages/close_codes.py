@@ -1,7 +1,8 @@
 """With what a socket is closed: codes of RFC 6455 §7.4.1 and IANA's registry, and those of the contract.
 
-4403 (not allowed) of the contract is kept free and never sent: who may not come in is refused before the upgrade, with 401
-or 403, and who says something where they are not is told so in an error frame, without losing the other conversations.
+4403 (not allowed) of the contract is kept free and never sent: who may not come in is refused before the upgrade, with
+401 or 403, and who says something where they are not is told so in an error frame, without losing the other
+conversations.
 """
 
 from __future__ import annotations
