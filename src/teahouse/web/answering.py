@@ -6,9 +6,11 @@ import logging
 from time import time
 from typing import TYPE_CHECKING
 
-from teahouse.problems import InternalError, Problem
+from teahouse.problems import BadRequest, InternalError, Problem
 from teahouse.web.request import Request
 from teahouse.web.response import Response, problem_response
+from teahouse.web.sending import StreamedResponse
+from teahouse.web.streaming import ClientGone
 
 if TYPE_CHECKING:
     from teahouse.web.server import Server
@@ -29,9 +31,18 @@ def render(server: Server, request: Request, response: Response) -> tuple[int, i
     return response.status, len(response.body), data
 
 
+def render_head(server: Server, request: Request, answer: StreamedResponse) -> bytes:
+    """The head of an answer whose body follows piece by piece. Raises what ``Heads.render`` raises."""
+    head = answer.head if server.cors is None else server.cors.decorate(request, answer.head)
+    close = request.close or server.draining
+    return server.heads.render(head, request.id, close=close, head_only=True, length=answer.length)
+
+
 def translate(server: Server, request: Request, error: BaseException) -> Response:
     """A handler's error as an answer; a fault is logged once with its trace. Work that it had added is dropped."""
     drop_work(server, request)
+    if isinstance(error, ClientGone):
+        error = BadRequest("The connection ended before the body did.")
     if not isinstance(error, Problem):
         _log.error("%s %s failed, request %s", request.method, request.path, request.id.decode(), exc_info=error)
         error = InternalError()

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# More than any client can announce (RFC 9110 §8.6 bounds no length, parsers do).
+_ANY_SIZE = 2**64
+
 HandlerT = TypeVar("HandlerT", bound=Handler)
 Hook = Callable[[], Awaitable[None]]
 
@@ -104,23 +107,27 @@ class App:
         headers: Mapping[str, str] | None = None,
         hidden: bool = False,
         view: Callable[[Any], Any] | None = None,
+        streams: bool = False,
     ) -> Callable[[HandlerT], HandlerT]:
         """Registers a handler.
 
         ``status`` is that of a plain return value and ``headers`` go out with it (``{"Cache-Control": "no-store"}``),
         ``max_body`` is in bytes, ``problems`` is what it may raise and ``hidden`` keeps it out of the OpenAPI
         document. ``view`` makes the answer of what the handler returns or of what that gives when it has been waited
-        for, so that a handler may hand on a future as it is; the document then shows what ``view`` returns. Raises
-        ``ValueError`` where the path has the method already.
+        for, so that a handler may hand on a future as it is; the document then shows what ``view`` returns. Where it
+        ``streams``, the handler is called as soon as the head is there and reads ``request.stream``, of any size unless
+        ``max_body`` says otherwise. Raises ``ValueError`` where the path has the method already.
         """
 
         def register(handler: HandlerT) -> HandlerT:
             # A header that cannot be sent is told here, not at each request.
             Response(headers=headers)
             first_line = (handler.__doc__ or "").strip().partition("\n")[0]
+            most = _ANY_SIZE if streams and max_body is None else max_body
             route = Route(
-                method, path, handler, status, summary or first_line, tags, problems, max_body, headers, hidden, view
-            )
+                method, path, handler, status, summary or first_line, tags, problems, most, headers, hidden, view,
+                streams,
+            )  # fmt: skip
             self.router.add(route)
             return handler
 

@@ -116,6 +116,8 @@ def read_signature(route: Route, providers: Mapping[Any, Provider]) -> Signature
         raise TypeError(f"{handler.__qualname__}: {route.template} has {sorted(missing)}, the handler has not")
     if sum(parameter.source is Source.BODY for parameter in parameters) > 1:
         raise TypeError(f"{handler.__qualname__}: a request has one body")
+    if route.streams and any(parameter.source is Source.BODY for parameter in parameters):
+        raise TypeError(f"{handler.__qualname__}: it reads request.stream, so no parameter can take the body")
     used = tuple(providers[parameter.type] for parameter in parameters if parameter.source is Source.PROVIDED)
     returns = hints.get("return", Any)
     if route.view is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio import CancelledError, Future
 from functools import partial
 from time import perf_counter, time
@@ -10,17 +11,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
-from teahouse.problems import Overloaded, Problem, RequestTimeout
-from teahouse.web.answering import drop_work, refusal, render, translate
+from teahouse.problems import Overloaded, Problem, RequestTimeout, ShuttingDown
+from teahouse.web.answering import drop_work, refusal, render, render_head, translate
 from teahouse.web.calling import AWAITED
 from teahouse.web.incoming import BODY, CLOSING, CONTINUE, HEAD, IDLE, Incoming
 from teahouse.web.origin import Origin
 from teahouse.web.request import Request
 from teahouse.web.response import Response, encode_json, problem_response
+from teahouse.web.sending import Sending, StreamedResponse
+from teahouse.web.streaming import ClientGone
 from teahouse.web.transport import GONE, unread_by_peer
 
 if TYPE_CHECKING:
     from teahouse.web.server import Server
+
+_log = logging.getLogger(__name__)
 
 _ABOUT_TO_ASK_SECONDS = 0.25
 
@@ -28,13 +33,14 @@ _ABOUT_TO_ASK_SECONDS = 0.25
 class Connection(Incoming):
     """Hands requests to their routes one after the other and writes the answers in order."""
 
-    __slots__ = ("_ended", "_refused", "_unsent", "_unsent_since")
+    __slots__ = ("_ended", "_refused", "_sending", "_unsent", "_unsent_since")
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self._ended = False
         self._unsent = self._unsent_since = 0
         self._refused: Request | None = None
+        self._sending: Sending | None = None
 
     # --- called by the transport --------------------------------------------------------------------------------------
 
@@ -52,12 +58,16 @@ class Connection(Incoming):
         self._transport = GONE
         self._queue.clear()
         self._failure = None
+        self._break_stream(ClientGone())
+        if self._sending is not None:
+            self._sending.lose()
         self.phase = CLOSING
         self._server.forget(self)
 
     def eof_received(self) -> bool:
         # A client that has only closed its own side still reads the answers to what it asked.
         self._ended = True
+        self._break_stream(ClientGone())
         if not self._busy and not self._queue:
             return False
         self._stop = True
@@ -68,9 +78,13 @@ class Connection(Incoming):
     def pause_writing(self) -> None:
         self._paused = True
         self._transport.pause_reading()
+        if self._sending is not None:
+            self._sending.pause()
 
     def resume_writing(self) -> None:
         self._paused = False
+        if self._sending is not None:
+            self._sending.resume()
         self._next()
 
     # --- answering ----------------------------------------------------------------------------------------------------
@@ -134,6 +148,14 @@ class Connection(Incoming):
 
     def _answer(self, request: Request, value: Any) -> None:
         route, server = request.route, self._server
+        if request.stream is not None:
+            # What is still coming of the body has no reader, so nothing else can come after it.
+            request.close = request.close or not request.stream.is_complete
+            request.stream.drop()
+        if value.__class__ is StreamedResponse:
+            self._busy = True
+            server.run(self._send(request, value))
+            return
         if value.__class__ is Response:
             status, size, data = render(server, request, value)
         elif value is None:
@@ -152,6 +174,10 @@ class Connection(Incoming):
                     answer = Response(status, body, content_type="application/json", headers=route.headers)
                     status, size, data = render(server, request, answer)
         self._transport.write(data)
+        self._answered(request, status, size)
+
+    def _answered(self, request: Request, status: int, size: int) -> None:
+        route, server = request.route, self._server
         seconds = perf_counter() - request.started
         route.figures.observe(status, seconds)
         server.log.add(
@@ -162,6 +188,38 @@ class Connection(Incoming):
             server.background.start(request.work)
         if request.close or server.draining:
             self._close()
+
+    async def _send(self, request: Request, answer: StreamedResponse) -> None:
+        """An answer that takes its time; the next request waits for its end."""
+        server, sending, head_only = self._server, Sending(self._transport), request.method == "HEAD"
+        try:
+            head = render_head(server, request, answer)
+        except Exception as error:
+            await answer.pieces.aclose()
+            self._finish_waiting(request, translate(server, request, error))
+            return
+        if head_only:
+            await answer.pieces.aclose()
+            self._transport.write(head)
+        else:
+            await self._send_pieces(request, sending, head, answer)
+        self._busy = False
+        self._answered(request, answer.head.status, sending.sent)
+        self._next()
+
+    async def _send_pieces(self, request: Request, sending: Sending, head: bytes, answer: StreamedResponse) -> None:
+        self._sending = sending
+        try:
+            await sending.send(head, answer)
+        except ClientGone:
+            pass
+        except BaseException as error:
+            self._transport.abort()
+            if not isinstance(error, Exception):
+                raise
+            _log.error("%s broke off, request %s", request.path, request.id.decode(), exc_info=error)
+        finally:
+            self._sending = None
 
     def _next(self) -> None:
         while self._queue and not self._busy and not self._paused and not self._transport.is_closing():
@@ -192,10 +250,12 @@ class Connection(Incoming):
         self._watch_writing(tick, limits.write_seconds / seconds_per_tick)
         waited = (tick - self.since) * seconds_per_tick
         phase = self.phase
+        if self._server.closing and self._break_stream(ShuttingDown("What has arrived stays; go on at another node.")):
+            self._stop = True
         if phase == CLOSING:
             if waited > limits.linger_seconds and not self._busy and not self._transport.get_write_buffer_size():
                 self._transport.abort()
-        elif self._queue or self._paused:
+        elif self._queue or self._paused or (self._stream is not None and self._stream.is_held):
             # It is the server that has stopped reading.
             self.since = tick
         elif phase == IDLE:
@@ -217,7 +277,7 @@ class Connection(Incoming):
 
     def _watch_writing(self, tick: int, ticks: float) -> None:
         unsent = self._transport.get_write_buffer_size()
-        if unsent:
+        if unsent or self._sending is not None:
             unsent += unread_by_peer(self._transport)
         if unsent == 0 or unsent != self._unsent:
             self._unsent, self._unsent_since = unsent, tick
@@ -226,9 +286,15 @@ class Connection(Incoming):
 
     def _fail(self, problem: Problem) -> None:
         """Ends the connection with a refusal, after the answers that are due before it."""
+        self._stop = True
+        if self._break_stream(problem):
+            # Whoever reads the body answers the request.
+            self._failure = None
+            self.phase = CLOSING
+            self.since = self._server.tick
+            return
         self._failure = problem
         self._refused = self._request if self.phase == BODY else None
-        self._stop = True
         self.phase = CLOSING
         self.since = self._server.tick
         if not self._busy and not self._queue:

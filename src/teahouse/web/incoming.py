@@ -24,6 +24,7 @@ from teahouse.problems import (
 from teahouse.web.fields import joined
 from teahouse.web.origin import Origin
 from teahouse.web.request import Request
+from teahouse.web.streaming import BodyStream, ClientGone
 from teahouse.web.transport import head_without_upgrade
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ class Incoming(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_asked", "_body_bytes", "_busy", "_chunks", "_failure", "_head_bytes", "_headers", "_lingered", "_origin",
-        "_parser", "_paused", "_queue", "_received", "_request", "_server", "_stop", "_transport", "_uninvited", "_url",
-        "phase", "since",
+        "_asked", "_body_bytes", "_busy", "_chunks", "_failure", "_head_bytes", "_headers", "_lingered", "_opened",
+        "_origin", "_parser", "_paused", "_queue", "_received", "_request", "_server", "_stop", "_stream", "_transport",
+        "_uninvited", "_url", "phase", "since",
     )  # fmt: skip
 
     _origin: Origin
@@ -69,6 +70,9 @@ class Incoming(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
         self._uninvited: Request | None = None
+        # The body that is arriving for a handler that reads it meanwhile, and its request until that has been begun.
+        self._stream: BodyStream | None = None
+        self._opened: Request | None = None
         self.phase = IDLE
         self.since = server.tick
 
@@ -98,11 +102,19 @@ class Incoming(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._misread(error, data)
         else:
-            if self._failure is not None:
-                self._fail(self._failure)
+            if self._failure is not None or self._opened is not None:
+                self._go_on()
             elif self.phase == HEAD and phase != BODY and data.find(b"\r\n\r\n") < 0:
                 # Input that also ends a request is not this head's, or not all of it.
                 self._head_bytes += len(data)
+
+    def _go_on(self) -> None:
+        """What was read calls for more than its parts were given."""
+        if self._failure is not None:
+            self._fail(self._failure)
+        elif self._opened is not None:
+            request, self._opened = self._opened, None
+            self._line_up(request)
 
     def _misread(self, error: Exception, data: bytes) -> None:
         if self._stop:
@@ -164,9 +176,13 @@ class Incoming(asyncio.Protocol):
         request.started = perf_counter()
         self._chunks = []
         self._received = self._body_bytes = 0
-        if b"content-length" in headers and int(headers[b"content-length"]) > self._server.body_limit(request):
+        length = int(headers[b"content-length"]) if b"content-length" in headers else None
+        if length is not None and length > self._server.body_limit(request):
             self._failure = self._too_large(request)
-        elif b"expect" in headers:
+            return
+        if request.route.streams:
+            self._open_stream(request, length)
+        if b"expect" in headers:
             self._expect(headers[b"expect"])
 
     def on_body(self, chunk: bytes) -> None:
@@ -176,11 +192,13 @@ class Incoming(asyncio.Protocol):
         if self._received > self._server.body_limit(self._request):
             self._failure = self._too_large(self._request)
             self._chunks = []
+        elif self._stream is not None:
+            self._stream.feed(chunk)
         else:
             self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
-        if self._failure is not None:
+        if self._failure is not None or self.phase == CLOSING:
             raise _Enough
         request = self._request
         if self._received:
@@ -197,6 +215,13 @@ class Incoming(asyncio.Protocol):
             self._is_last(request)
         self.phase = IDLE
         self.since = self._server.tick
+        if self._stream is None or not self._end_stream(self._stream):
+            self._opened = None
+            self._line_up(request)
+        if self._stop:
+            raise _Enough
+
+    def _line_up(self, request: Request) -> None:
         if not self._busy and not self._paused and not self._queue:
             self._start(request)
         elif len(self._queue) < self._server.limits.pipelined:
@@ -205,8 +230,36 @@ class Incoming(asyncio.Protocol):
         else:
             # The client finds the connection closed and asks again what was not answered (RFC 9112 §9.3.2).
             self._stop = True
-        if self._stop:
-            raise _Enough
+
+    # --- bodies that are read while they arrive -----------------------------------------------------------------------
+
+    def _open_stream(self, request: Request, length: int | None) -> None:
+        self._check_coding(request.headers)
+        self._stream = request.stream = BodyStream(length, self._hold, self._release)
+        self._opened = request
+
+    def _end_stream(self, stream: BodyStream) -> bool:
+        """Whether its request has been begun already."""
+        self._stream = None
+        stream.end()
+        return self._opened is None
+
+    def _hold(self) -> None:
+        self._transport.pause_reading()
+
+    def _release(self) -> None:
+        self.since = self._server.tick
+        if not self._paused and not self._queue and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _break_stream(self, failure: Problem | ClientGone) -> bool:
+        """Tells whoever reads the body that no more of it will come; False where nobody does."""
+        stream = self._stream
+        if stream is None or self._opened is not None:
+            return False
+        self._stream = None
+        stream.fail(failure)
+        return not stream.dropped
 
     def _check_coding(self, headers: dict[bytes, bytes]) -> None:
         coding = headers.get(b"transfer-encoding")
@@ -252,11 +305,17 @@ class Incoming(asyncio.Protocol):
     def _expect(self, expectation: bytes) -> None:
         if expectation.strip().lower() != b"100-continue":
             self._failure = ExpectationFailed()
+        elif self._stream is not None:
+            # Whoever refuses it by its head alone spares the client from sending it.
+            self._stream.expects(self._invite)
         elif self._busy or self._queue:
             # Earlier answers go first.
             self._uninvited = self._request
         else:
             self._transport.write(CONTINUE)
+
+    def _invite(self) -> None:
+        self._transport.write(CONTINUE)
 
     def _too_large(self, request: Request) -> ContentTooLarge:
         return ContentTooLarge(f"At most {self._server.body_limit(request)} bytes are taken here.")

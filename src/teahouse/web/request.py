@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from teahouse.web.background import Work
     from teahouse.web.origin import Origin
     from teahouse.web.routing import Route
+    from teahouse.web.streaming import BodyStream
 
 _MAX_QUERY_FIELDS = 200
 
 
 class Request:
-    """An HTTP request whose body is complete.
+    """An HTTP request whose body is complete, or arrives meanwhile by ``stream`` where its route ``streams``.
 
     ``path`` is as it was sent, without the query; ``headers`` maps lower-case names to raw values, repeated fields
     joined by a comma (RFC 9110 §5.3); ``id`` is what the answer carries as X-Request-Id; ``state`` is free for
@@ -39,6 +40,7 @@ class Request:
         "route",
         "started",
         "state",
+        "stream",
         "work",
     )
 
@@ -49,6 +51,7 @@ class Request:
         self.headers = headers
         self.origin = origin
         self.body = b""
+        self.stream: BodyStream | None = None
         self.close = False
         # Whether a JSON answer needs nothing beyond the usual head and its body.
         self.plain = method != "HEAD"

@@ -99,8 +99,12 @@ class Heads:
         prefix = self._prefixes.get((status, JSON)) or self._prefix(status, JSON)
         return b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (prefix, len(body), request_id, body)
 
-    def render(self, response: Response, request_id: bytes, *, close: bool, head_only: bool) -> bytes:
-        """Any answer. Raises ``ValueError`` where a header cannot be sent, ``TypeError`` where it is no answer."""
+    def render(
+        self, response: Response, request_id: bytes, *, close: bool, head_only: bool, length: int | None = None
+    ) -> bytes:
+        """Any answer; ``length`` is that of a body which follows later. Raises ``ValueError`` where a header cannot be
+        sent, ``TypeError`` where it is no answer.
+        """
         if response.body.__class__ is not bytes or not 200 <= response.status <= 599:
             raise TypeError("a response has bytes as its body and a final status")
         key = (response.status, response.content_type)
@@ -110,9 +114,10 @@ class Heads:
             raise ValueError("a header that was added later holds a line break")
         if close:
             extra += "connection: close\r\n"
-        length = b"" if response.status in _BODILESS else b"%d\r\n" % len(response.body)
+        size = len(response.body) if length is None else length
+        told = b"" if response.status in _BODILESS else b"%d\r\n" % size
         body = b"" if head_only or response.status in _BODILESS else response.body
-        return b"%b%bx-request-id: %b\r\n%b\r\n%b" % (prefix, length, request_id, extra.encode("latin-1"), body)
+        return b"%b%bx-request-id: %b\r\n%b\r\n%b" % (prefix, told, request_id, extra.encode("latin-1"), body)
 
     def _prefix(self, status: int, content_type: str | None) -> bytes:
         lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}", f"date: {self._date}"]

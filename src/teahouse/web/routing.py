@@ -23,7 +23,7 @@ class Route:
 
     ``max_body`` is in bytes (None: the server's setting for JSON bodies), ``headers`` go out with plain return values,
     ``problems`` is what the handler may raise, for the OpenAPI document, and ``view`` makes what goes over the wire of
-    what the handler returns.
+    what the handler returns. Where it ``streams``, the handler is called when the head is there and reads the body.
     """
 
     method: str
@@ -37,6 +37,7 @@ class Route:
     headers: Mapping[str, str] | None = None
     hidden: bool = False
     view: Callable[[Any], Any] | None = None
+    streams: bool = False
     call: Handler = field(init=False, repr=False)
     figures: RouteFigures = field(init=False, default_factory=RouteFigures, repr=False)
 

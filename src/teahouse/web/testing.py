@@ -169,6 +169,9 @@ class MemoryTransport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Does nothing: memory is never full."""
+
     def can_write_eof(self) -> bool:
         return True
 

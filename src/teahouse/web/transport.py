@@ -35,6 +35,9 @@ class Gone(asyncio.Transport):
         """Nothing waits."""
         return 0
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Does nothing."""
+
     def pause_reading(self) -> None:
         """Does nothing."""
 
