@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import threading
@@ -180,3 +181,17 @@ def test_more_workers_without_redis_are_refused(small: Path, spawn):
     done = spawn("serve", "small:app", "--workers", "2")
     assert done.returncode == 2
     assert "TEAHOUSE_REDIS__URL" in done.stderr
+
+
+def test_there_are_open_files_for_requests_and_for_sockets(place: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    settings = {"TEAHOUSE_HTTP__CONNECTIONS": "100", "TEAHOUSE_MESSAGES__CONNECTIONS": "900"}
+    # What a child begins with.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        with served("--data-dir", "data", cwd=place, **settings) as server:
+            found, _ = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+            assert server.stop() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found >= 1000

@@ -29,6 +29,7 @@ def who() -> dict[str, int]:
 
 class Telling:
     port = 0
+    most_connections = 100
 
     async def start(self, host, port):
         raise NotImplementedError

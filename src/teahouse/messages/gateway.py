@@ -148,6 +148,11 @@ class Gateway:
         return int(self._doors[0].sockets[0].getsockname()[1]) if self._doors else 0
 
     @property
+    def most_connections(self) -> int:
+        """See ``Realtime``."""
+        return self._settings.connections + _ASKING
+
+    @property
     def sockets(self) -> Collection[ClientSocket]:
         """Those whose upgrade was accepted and whose connection is there."""
         return self._sockets.values()
@@ -226,7 +231,7 @@ class Gateway:
     def arrived(self, socket: ClientSocket) -> None:
         """See ``Shared``."""
         self._connections.add(socket)
-        if len(self._connections) > self._settings.connections + _ASKING:
+        if len(self._connections) > self.most_connections:
             socket.abort()
 
     def asked(self, socket: ClientSocket, head: bytes | None) -> None:
@@ -259,7 +264,7 @@ class Gateway:
         if self._stopping:
             raise ShuttingDown
         if len(self._sockets) >= self._settings.connections:
-            raise Overloaded("This node has as many sockets as it takes.")
+            raise Overloaded("This worker has as many sockets as it takes.")
         caller = self._doorkeeper.check(upgrade.authorization)
         if not socket.is_asking:
             return

@@ -18,6 +18,11 @@ class Realtime(Protocol):
         """Where it listens; 0 where it does not yet."""
         ...
 
+    @property
+    def most_connections(self) -> int:
+        """How many it may have at once in this process: as many open files are made room for."""
+        ...
+
     async def start(self, host: str, port: int) -> int:
         """Listens and returns the port, a free one where ``port`` is 0. Raises ``OSError`` where it is taken."""
         ...

@@ -52,7 +52,7 @@ async def serve(
 async def running(app: App, shutdown_seconds: float, **server_options: Any) -> AsyncIterator[Server]:
     """The app from its start to its end, with a server that does not listen yet; at the end nothing is left of both."""
     server = Server(app, **server_options)
-    _raise_descriptor_limit(server.limits.connections)
+    _raise_descriptor_limit(server.limits.connections + (0 if app.realtime is None else app.realtime.most_connections))
     try:
         await app.startup()
         _spare_the_collector()
