@@ -228,7 +228,7 @@ class Teahouse(App):
             sync_messages=limits.sync_messages,
             room_members=limits.room_members,
         )
-        self._batchers += [service.batcher, service.reads, service.roles]
+        self._batchers += [service.batcher, service.reads, service.roles, service.acquainted]
         self.on_start(service.start)
         self.on_stop(service.aclose)
         messages.install(self, service)

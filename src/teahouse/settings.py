@@ -177,7 +177,8 @@ class MessagesSettings(Section, frozen=True):
 
     ``connections`` and ``sockets_per_user`` are counted in each worker, as ``http.connections`` are: the kernel decides
     whose connection comes to which. A socket that has not read ``unsent_bytes`` is closed (4408), one that goes on
-    above ``frames_per_second`` too (4429). At a stop sockets are closed over ``restart_seconds``, so that their clients do not come back all at once.
+    above ``frames_per_second`` too (4429). At a stop sockets are closed over ``restart_seconds``, so that their clients
+    do not come back all at once.
     """
 
     connections: Count = 20_000

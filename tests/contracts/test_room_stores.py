@@ -41,6 +41,18 @@ async def test_what_many_people_are_in_many_rooms_is_read_at_once(store):
     assert await store.roles([]) == {}
 
 
+async def test_who_shares_a_conversation_is_read_for_many_pairs_at_once(store):
+    await opened(store, 1, members=[BOB])
+    await opened(store, 2, owner=CAT, members=[])
+    await store.append([said(CAT, "1", DAN)], NOW)
+    pairs = [(one, other) for one in (ANN, BOB, CAT, DAN) for other in (ANN, BOB, CAT, DAN, NOBODY) if one != other]
+    known = {(ANN, BOB), (BOB, ANN), (CAT, DAN), (DAN, CAT)}
+    assert await store.acquainted(pairs + pairs) == known
+    assert await store.acquainted([]) == set()
+    assert await store.remove_member(room_id(1), BOB)
+    assert await store.acquainted(pairs) == {(CAT, DAN), (DAN, CAT)}
+
+
 async def test_a_room_with_somebody_who_does_not_exist_is_not_made(store):
     with pytest.raises(NotFound, match=NOBODY):
         await opened(store, members=[BOB, NOBODY])

@@ -132,6 +132,20 @@ async def test_who_is_there_is_told_and_then_who_comes_and_goes(talk: Talk):
     assert await talk.at_mei.json() == {**told, "userId": talk.kai.id, "online": False}
 
 
+async def test_whether_somebody_is_there_is_told_to_those_who_share_a_conversation_with_them(talk: Talk):
+    about_mei = {"type": "presence", "to": f"user:{talk.mei.id}"}
+    async with socket_of(talk.server, talk.kai) as at_kai:
+        at_kai.say(**about_mei)
+        # What is asked is answered in turn: an answer would have come before this one.
+        assert await synced(at_kai, about_mei["to"], 0) == []
+        assert await said(at_kai, f"user:{talk.mei.id}", "k1", "hello") == 1
+        at_kai.say(**about_mei)
+        assert await at_kai.json() == {**about_mei, "userId": talk.mei.id, "online": True}
+    # They are in one room.
+    talk.at_lin.say(**about_mei)
+    assert await talk.at_lin.json() == {**about_mei, "userId": talk.mei.id, "online": True}
+
+
 async def test_the_same_id_sent_again_is_one_message_by_whichever_way(talk: Talk):
     body = {"type": "text", "id": "m1", "to": talk.room, "content": "once"}
     assert await said(talk.at_mei, talk.room, "m1", "once") == 1

@@ -24,6 +24,12 @@ _positions = over_rows(
     "ON kept.conversation = new.conversation AND kept.user_id = new.user_id "
     "{join} conversations ON conversations.id = kept.conversation",
 )
+# From the memberships of the one who asks, each a look-up of the other one.
+_acquainted = over_rows(
+    [("one", "VARCHAR(32)"), ("other", "VARCHAR(32)")],
+    "SELECT new.one, new.other FROM {new} WHERE EXISTS (SELECT 1 FROM memberships AS mine JOIN memberships AS theirs "
+    "ON theirs.conversation = mine.conversation WHERE mine.user_id = new.one AND theirs.user_id = new.other)",
+)
 # Another node may have written a higher one meanwhile, which stays.
 advance = over_rows(
     _MARK,
@@ -39,6 +45,11 @@ def read_roles(connection: Connection, places: Collection[tuple[str, str]]) -> d
     """See ``MessageStore.roles``."""
     rows = run(connection, _roles, sorted((conversation, user_id) for user_id, conversation in set(places)))
     return {(user_id, conversation): role for conversation, user_id, role in rows}
+
+
+def read_acquainted(connection: Connection, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """See ``MessageStore.acquainted``."""
+    return {(one, other) for one, other in run(connection, _acquainted, sorted(set(pairs)))}
 
 
 def mark_all_read(connection: Connection, marks: Sequence[ReadMark]) -> list[int | NotFound]:

@@ -71,6 +71,9 @@ class Messages:
         self.roles: Batcher[tuple[str, str], RoomRole | None] = Batcher(
             self._flush_roles, name="roles", max_batch=_MAX_BATCH, max_waiting=max_waiting
         )
+        self.acquainted: Batcher[tuple[str, str], bool] = Batcher(
+            self._flush_acquainted, name="acquainted", max_batch=_MAX_BATCH, max_waiting=max_waiting
+        )
         self._store = store
         self._online = online
         self._clock = clock
@@ -86,6 +89,7 @@ class Messages:
         await self.batcher.aclose()
         await self.reads.aclose()
         await self.roles.aclose()
+        await self.acquainted.aclose()
         await self.hub.aclose()
 
     # --- messages ---
@@ -154,14 +158,19 @@ class Messages:
     async def presence(self, receiver: Receiver, to: str) -> list[str]:
         """Who of the conversation's people, but the caller, is there now; the socket is told from now on who comes and
         goes. Raises ``NotFound`` and 503 problems.
+
+        Who shares no conversation with the caller looks like somebody who is not there, or does not exist.
         """
         caller_id = receiver.user_id
         conversation = conversation_of(caller_id, to)
         await self._role(caller_id, conversation)
         # Watched first: whoever comes after the question was answered is told of.
         await self.hub.watch(receiver, conversation)
-        people = people_of(conversation) or await self._store.members(conversation)
-        return sorted(await self._online.online({each for each in people if each != caller_id}))
+        two = people_of(conversation)
+        others = {each for each in two or await self._store.members(conversation) if each != caller_id}
+        if two and not all([await self.acquainted.submit((caller_id, other)) for other in others]):
+            return []
+        return sorted(await self._online.online(others))
 
     # --- rooms ---
 
@@ -222,6 +231,13 @@ class Messages:
         if role is None:
             raise NotFound(_NO_ROOM)
         return role
+
+    async def _flush_acquainted(self, pairs: list[tuple[str, str]]) -> Sequence[bool | Problem]:
+        try:
+            found = await self._store.acquainted(pairs)
+        except Problem as problem:
+            return [type(problem)(problem.detail) for _ in pairs]
+        return [pair in found for pair in pairs]
 
     async def _flush_roles(self, places: list[tuple[str, str]]) -> Sequence[RoomRole | Problem | None]:
         try:

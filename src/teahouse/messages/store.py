@@ -54,6 +54,10 @@ class MessageStore(Protocol):
         """The same for many, by user and conversation; who is not in it is left out."""
         ...
 
+    async def acquainted(self, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of the pairs of users who share a conversation, a room or a direct one."""
+        ...
+
     async def mark_read(self, user_id: str, conversation: str, seq: int) -> int:
         """They have read up to ``seq``; a lower one than before changes nothing. Returns the position that holds, at
         most the last ``seq``. Raises ``NotFound`` where they are not in it.

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from teahouse.engines.sql import Database
 from teahouse.messages.appending_sql import append_all
 from teahouse.messages.model import Draft, Membership, Message, ReadMark, Room, RoomRole
-from teahouse.messages.reading_sql import mark_all_read, read_roles
+from teahouse.messages.reading_sql import mark_all_read, read_acquainted, read_roles
 from teahouse.messages.rooms_sql import add_members, add_room, remove_member, rooms_named
 from teahouse.messages.tables_sql import (
     conversation_of_room,
@@ -117,6 +117,11 @@ class SqlMessageStore:
         """See ``MessageStore``."""
         async with self._database.reading() as connection:
             return await connection.run_sync(read_roles, places)
+
+    async def acquainted(self, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """See ``MessageStore``."""
+        async with self._database.reading() as connection:
+            return await connection.run_sync(read_acquainted, pairs)
 
     async def mark_read(self, user_id: str, conversation: str, seq: int) -> int:
         """See ``MessageStore``."""
