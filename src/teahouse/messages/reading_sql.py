@@ -24,11 +24,13 @@ _positions = over_rows(
     "ON kept.conversation = new.conversation AND kept.user_id = new.user_id "
     "{join} conversations ON conversations.id = kept.conversation",
 )
-# From the memberships of the one who asks, each a look-up of the other one.
+# From the memberships of the one who asks, each a look-up of the other one. Not joined with the rows: PostgreSQL, which
+# cannot know how few they are, would rather read the whole table.
 _acquainted = over_rows(
     [("one", "VARCHAR(32)"), ("other", "VARCHAR(32)")],
-    "SELECT new.one, new.other FROM {new} WHERE EXISTS (SELECT 1 FROM memberships AS mine JOIN memberships AS theirs "
-    "ON theirs.conversation = mine.conversation WHERE mine.user_id = new.one AND theirs.user_id = new.other)",
+    "SELECT new.one, new.other, (SELECT theirs.user_id FROM memberships AS mine JOIN memberships AS theirs "
+    "ON theirs.conversation = mine.conversation WHERE mine.user_id = new.one AND theirs.user_id = new.other LIMIT 1) "
+    "FROM {new}",
 )
 # Another node may have written a higher one meanwhile, which stays.
 advance = over_rows(
@@ -49,7 +51,8 @@ def read_roles(connection: Connection, places: Collection[tuple[str, str]]) -> d
 
 def read_acquainted(connection: Connection, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
     """See ``MessageStore.acquainted``."""
-    return {(one, other) for one, other in run(connection, _acquainted, sorted(set(pairs)))}
+    found = run(connection, _acquainted, sorted(set(pairs)))
+    return {(one, other) for one, other, shared in found if shared is not None}
 
 
 def mark_all_read(connection: Connection, marks: Sequence[ReadMark]) -> list[int | NotFound]:
