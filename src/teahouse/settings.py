@@ -67,7 +67,12 @@ Seconds = Annotated[float, Meta(gt=0, le=366 * 86400, description="a number of s
 Count = Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number from 1 to 10000000")]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")]
 Origin = Annotated[
-    str, Meta(pattern=r"^(\*|https?://[^/\s]+)$", description="an origin such as https://shop.example.com, or *")
+    str,
+    Meta(
+        # Of a web page, or of a program that is none: those may have no host.
+        pattern=r"^(\*|https?://[^/\s]+|(?!https?:)[a-z][a-z0-9+.-]*://[^/\s]*)$",
+        description="an origin such as https://shop.example.com, or *",
+    ),
 ]
 BaseUrl = Annotated[
     str, Meta(pattern=r"^https?://[^/\s]+", description="an address that begins with https:// or http://")
@@ -196,7 +201,7 @@ class MessagesSettings(Section, frozen=True):
 
 
 class CorsSettings(Section, frozen=True):
-    """Which web pages may call from a browser; none by default."""
+    """Which web pages may call from a browser, and open sockets beside those of this host; none by default."""
 
     origins: tuple[Origin, ...] = ()
 

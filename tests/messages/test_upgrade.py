@@ -147,32 +147,6 @@ async def test_upgrades_are_understood_however_browsers_and_proxies_write_them(u
         assert answer.status == 101
 
 
-@pytest.mark.parametrize(
-    ("origin", "host", "status"),
-    [
-        ("https://tea.example", "tea.example", 101),
-        ("https://TEA.example", "tea.EXAMPLE", 101),
-        ("http://tea.example:8001", "tea.example:8001", 101),
-        ("https://tea.example", "tea.example:443", 101),
-        ("https://shop.example", "tea.example", 101),
-        ("https://evil.example", "tea.example", 403),
-        ("https://tea.example.evil.example", "tea.example", 403),
-        ("http://127.0.0.1:8000", "127.0.0.1:8001", 101),
-        ("http://[::1]:8000", "[::1]:8001", 101),
-        ("http://127.0.0.1:8000", "127.0.0.2:8001", 403),
-        ("null", "tea.example", 403),
-        ("https://[", "tea.example", 403),
-        ("", "tea.example", 403),
-    ],
-)
-async def test_only_pages_of_this_host_or_of_a_named_origin_connect(origin: str, host: str, status: int):
-    async with serving(origins=("https://shop.example",)) as served:
-        answer = await served.ask(f"Origin: {origin}", f"Host: {host}", drop=("Host",))
-        assert answer.status == status
-        if status == 403:
-            assert answer.problem == "forbidden"
-
-
 async def test_one_socket_too_many_is_told_when_to_come_back():
     async with serving(connections=2) as served:
         first = await served.enter()

@@ -73,6 +73,11 @@ def test_a_file_nests_with_tables(empty_directory: Path):
     assert settings.cors.origins == ("https://a.example",)
 
 
+def test_origins_of_programs_that_are_no_web_pages_can_be_named():
+    named = "https://shop.example,weapp://wechat-game-runtime,capacitor://localhost,file://"
+    assert load(environ={"TEAHOUSE_CORS__ORIGINS": named}).cors.origins == tuple(named.split(","))
+
+
 def test_a_variable_can_name_the_file(empty_directory: Path):
     (empty_directory / "other.toml").write_text("port = 7\n")
     assert load(environ={"TEAHOUSE_CONFIG": str(empty_directory / "other.toml")}).port == 7
@@ -101,6 +106,8 @@ def test_every_leaf_can_be_set_by_its_variable():
         ({"TEAHOUSE_WECHAT__SANDBOX": "perhaps"}, "expected true or false"),
         ({"TEAHOUSE_ACCOUNTS__ALGORITHM": "none"}, "expected one of HS256, EdDSA"),
         ({"TEAHOUSE_TRUSTED_PROXIES": "10.0.0.1/8"}, "a network such as 10.0.0.0/8"),
+        ({"TEAHOUSE_CORS__ORIGINS": "https://"}, "an origin such as https://shop.example.com"),
+        ({"TEAHOUSE_CORS__ORIGINS": "weapp://game/page"}, "an origin such as https://shop.example.com"),
         ({"TEAHOUSE_CORS__ORIGINS": "shop.example.com"}, "an origin such as https://shop.example.com"),
         ({"TEAHOUSE_DATA_DIR": ""}, "expected a path"),
         ({"TEAHOUSE_ACCESS_LOG": ""}, "stderr, stdout, off, or the path of a file"),

@@ -24,6 +24,9 @@ _KEY_BYTES = 16
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.1")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _MOST_FIELDS = 100
+_PAGES = ("https", "http")
+# WeChat's own programs, whose origin on iOS is such as weapp://wechat-game-runtime. No page is opened by that scheme.
+_PROGRAMS = ("weapp",)
 
 
 class Upgrade(NamedTuple):
@@ -42,7 +45,7 @@ def read_upgrade(head: bytes, origins: Collection[str]) -> Upgrade:
 
     The token is read from Authorization, or from the subprotocols ``teahouse.v1, bearer.<token>``, since browsers can
     set no header; never from the address, which ends up in logs. Raises ``NotFound``, ``MethodNotAllowed``,
-    ``BadRequest`` and, for a page that is neither of this host nor of ``origins``, ``Forbidden``.
+    ``BadRequest`` and, for an origin that is neither this host, nor WeChat's, nor one of ``origins``, ``Forbidden``.
     """
     first, *lines = head.split(b"\r\n")
     request = _REQUEST_LINE.fullmatch(first)
@@ -56,7 +59,7 @@ def read_upgrade(head: bytes, origins: Collection[str]) -> Upgrade:
         raise MethodNotAllowed(f"{PATH} takes GET.", headers={"Allow": "GET"})
     accepted = _handshake(fields)
     if not _is_welcome(_text(fields, b"origin"), _text(fields, b"host"), origins):
-        raise Forbidden("Pages of this origin may not connect here.")
+        raise Forbidden("Pages of this origin may not connect: it is not among those of cors.origins.")
     authorization, subprotocol = _token(fields.get(b"authorization"), fields.get(b"sec-websocket-protocol"))
     return Upgrade(authorization, _answer(accepted, subprotocol))
 
@@ -135,12 +138,13 @@ def _is_welcome(origin: str | None, host: str | None, origins: Collection[str]) 
     if host is None:
         return False
     try:
-        page = urlsplit(origin).hostname
+        page = urlsplit(origin)
         here = urlsplit(f"//{host}").hostname
     except ValueError:
         return False
-    # Whatever the port: this host's pages come from its HTTP port.
-    return page is not None and page == here
+    # Whatever the port and the scheme: this host's pages come from its HTTP port, or from a proxy that ends TLS.
+    same = page.scheme in _PAGES and page.hostname is not None and page.hostname == here
+    return same or (page.scheme in _PROGRAMS and bool(page.netloc))
 
 
 def _token(authorization: bytes | None, subprotocols: bytes | None) -> tuple[bytes | None, bytes | None]:
