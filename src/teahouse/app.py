@@ -305,14 +305,19 @@ class Teahouse(App):
 
 
 def _gateway_settings(settings: Settings) -> GatewaySettings:
-    limits = settings.messages
+    limits, http = settings.messages, settings.http
     return GatewaySettings(
         connections=limits.connections,
         heartbeat_seconds=round(limits.heartbeat_seconds) or 1,
         restart_seconds=limits.restart_seconds,
         origins=settings.cors.origins,
         pace=Pace(limits.frames_per_second, limits.frames_burst),
-        wire=WireLimits(message_bytes=limits.frame_bytes, unsent_bytes=limits.unsent_bytes),
+        wire=WireLimits(
+            message_bytes=limits.frame_bytes,
+            unsent_bytes=limits.unsent_bytes,
+            head_bytes=http.head_bytes,
+            head_seconds=http.head_seconds,
+        ),
     )
 
 

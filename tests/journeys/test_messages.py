@@ -295,3 +295,15 @@ async def test_an_upgrade_stands_in_the_access_log_beside_the_requests(house: Ru
     await asyncio.to_thread(until, lambda: wanted.items() <= logged().items(), "both stand in the log")
     assert "sesame" not in house.access_log
     assert mei.token not in house.access_log
+
+
+async def test_an_upgrade_may_have_as_large_a_head_as_any_request(house: Running, client: Client):
+    mei = await log_in(client)
+    for size, status in ((70_000, 101), (1_100_000, 431)):
+        socket = await RawSocket.connect(house.realtime_port)
+        try:
+            answer = await socket.upgrade(f"X-Long: {'x' * size}", token=mei.token)
+        finally:
+            socket.drop()
+        assert answer.status == status, size
+        assert answer.headers["x-request-id"], size

@@ -75,11 +75,17 @@ async def test_a_socket_that_cannot_be_written_to_does_not_keep_the_others_from_
     assert "could not be written to" in caplog.text
 
 
-async def test_a_silent_client_is_pinged_once_and_given_up_after_two_heartbeats():
+async def test_a_silent_client_is_asked_after_a_whole_heartbeat_and_given_up_after_another():
     async with serving(heartbeat_seconds=3) as served:
+        # What is heard just before a tick has been a second ago only after the next but one.
         client = await served.enter()
-        await served.ticks(5)
+        socket = next(iter(served.gateway.sockets))
+        await served.ticks(3)
+        assert not socket.pinged
+        await served.ticks(1)
         assert await client.frame() == (PING, b"")
+        await served.ticks(2)
+        assert not socket.ends_at
         await served.ticks(1)
         assert await client.close_code() == 1001
 
@@ -89,7 +95,7 @@ async def test_any_sign_of_life_counts(opcode: int, answered: bool):
     async with serving(heartbeat_seconds=3) as served:
         client = await served.enter()
         for _ in range(5):
-            await served.ticks(3)
+            await served.ticks(4)
             assert await client.frame() == (PING, b"")
             client.write(encode(opcode))
             await eventually(lambda: next(iter(served.gateway.sockets)).heard == served.gateway.tick)

@@ -270,7 +270,7 @@ async def test_a_frame_that_comes_with_the_upgrade_is_read():
     ],
 )
 async def test_nonsense_instead_of_a_request_is_answered_and_ends_the_connection(head: bytes):
-    async with serving() as served:
+    async with serving(wire=WireLimits(head_bytes=16 * 1024)) as served:
         client = await served.connect()
         client.write(head)
         answer = await client.read_answer()

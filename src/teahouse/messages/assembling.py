@@ -22,7 +22,7 @@ class WireLimits(NamedTuple):
     unsent_bytes: int = 1024 * 1024
     early_frames: int = 1024
     close_seconds: float = 5.0
-    head_bytes: int = 16 * 1024
+    head_bytes: int = 1024 * 1024
     head_seconds: float = 5.0
 
 

@@ -86,7 +86,8 @@ class Entrance(Protocol):
 
 
 class GatewaySettings(NamedTuple):
-    """``heartbeat_seconds`` of silence after which a client is asked for a sign of life; after two it is given up.
+    """``heartbeat_seconds`` of silence after which, to the second, a client is asked for a sign of life; after as long
+    again it is given up.
     ``origins`` are pages' origins that may connect beside those of the host itself; ``*`` lets all. At a stop sockets
     are closed over ``restart_seconds``.
     """
@@ -352,7 +353,7 @@ class Gateway:
                 if (
                     caller is None
                     or each.ends_at
-                    or each.heard <= lately
+                    or each.heard < lately
                     or caller.expires_at <= now
                     or has_ended(caller)
                 ):
@@ -386,7 +387,8 @@ class Gateway:
             socket.abort()
 
     def _listen_for(self, socket: ClientSocket) -> None:
-        silence = self.tick - socket.heard
+        # What was heard just before a tick is not yet a second old at it.
+        silence = self.tick - socket.heard - 1
         heartbeat = self._settings.heartbeat_seconds
         if silence < heartbeat:
             socket.pinged = False

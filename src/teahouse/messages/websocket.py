@@ -146,8 +146,10 @@ class WebSocket(asyncio.Protocol):
         pending = self._pending
         if pending is None:
             pending = self._pending = bytearray()
+        # Once, however small the pieces are in which it comes.
+        seen = max(len(pending) - len(_HEAD_END) + 1, 0)
         pending += data
-        end = pending.find(_HEAD_END)
+        end = pending.find(_HEAD_END, seen)
         too_large = (len(pending) if end < 0 else end) > self._limits.head_bytes
         if end < 0 and not too_large:
             return
