@@ -67,7 +67,14 @@ def test_more_than_a_socket_may_send_is_a_failure_that_names_the_setting(server:
     done = load(*places(server), "--connections", "2", "--rate", "400", "--seconds", "0.6")
     assert done.returncode == 1
     assert "refused: too-many-frames" in done.stdout
-    assert "messages.frames_per_second" in done.stdout
+    assert done.stdout.rstrip().endswith("messages.frames_per_second.")
+
+
+def test_a_few_sockets_are_not_told_to_send_more_than_a_server_takes(tmp_path: Path):
+    with served("--data-dir", str(tmp_path / "data"), cwd=tmp_path, TEAHOUSE_ACCESS_LOG="off") as server:
+        done = load(*places(server), "--connections", "5", "--room-size", "2", "--seconds", "3")
+    assert done.returncode == 0, done.stdout
+    assert "2 rooms of 2 to 3" in done.stdout
 
 
 def test_a_terminal_sees_bars_and_then_the_table_alone(server: Served):

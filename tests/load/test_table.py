@@ -16,6 +16,8 @@ GOOD = Report(
     connections=1000,
     rooms=100,
     room_size=10,
+    smallest_room=10,
+    largest_room=10,
     rate=500.0,
     seconds=20.0,
     held=1000,
@@ -84,3 +86,14 @@ def test_what_is_almost_everything_is_not_called_100_percent():
 
 def test_without_a_process_nothing_is_told_of_it():
     assert "cost" not in printed(server=None)
+
+
+def test_rooms_that_differ_in_size_are_told_so():
+    assert "2 rooms of 2 to 3, 500" in printed(rooms=2, room_size=2, smallest_room=2, largest_room=3)
+    assert "1 room of 4, 500" in printed(rooms=1, smallest_room=4, largest_room=4)
+
+
+def test_what_is_missing_because_it_was_too_fast_names_the_remedies():
+    text = printed(delivered=89_000, refused={"too-many-frames": 5}, complete=False)
+    assert text.endswith("lower --rate, ask for more --connections, or raise its messages.frames_per_second.")
+    assert "5 messages were above what the server takes of one socket" in text

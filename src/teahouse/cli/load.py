@@ -33,8 +33,7 @@ def command() -> None:
 @click.option(
     "--rate",
     type=click.FloatRange(0, 100_000, min_open=True),
-    default=1000,
-    show_default=True,
+    show_default="1000, or less where so few sockets may not send as many",
     metavar="N",
     help="Messages a second in all",
 )
@@ -49,7 +48,7 @@ def command() -> None:
 )
 @click.option("--pid", type=click.IntRange(1), metavar="PID", help="The server's process, to report its memory and CPU")
 @click.option("--json", "as_json", is_flag=True, help="Print the closing table as JSON and nothing else")
-def messages(*, url: str, realtime_url: str, pid: int | None, as_json: bool, connections: int, **how: Any) -> None:
+def messages(*, url: str, realtime_url: str, pid: int | None, as_json: bool, rate: float | None, **how: Any) -> None:
     """Fill rooms with people who talk, and see that everybody hears everything.
 
     The server must use the sandbox that stands in for WeChat. The people, rooms and messages stay on it: do not use a
@@ -62,7 +61,7 @@ def messages(*, url: str, realtime_url: str, pid: int | None, as_json: bool, con
     from teahouse.load import LoadFailed, Plan
 
     console = Console()
-    plan = Plan(connections, **how)
+    plan = Plan(**how).at_usual_rate() if rate is None else Plan(rate=rate, **how)
     try:
         with ExitStack() as shown:
             progress = _progress(console, shown, quiet=as_json)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 # Messages under way are kept until all have heard them: so many at most, and so many receivers of all of them together.
 _MOST_UNDER_WAY = 200_000
 _MOST_AWAITED = 50_000_000
+_USUAL_RATE = 1000.0
+# Half of what a server takes of one socket unless told otherwise.
+_SOCKET_RATE = 50.0
 
 
 class LoadFailed(Exception):
@@ -20,9 +23,14 @@ class Plan(NamedTuple):
 
     connections: int = 1000
     room_size: int = 10
-    rate: float = 1000.0
+    rate: float = _USUAL_RATE
     seconds: float = 30.0
     patience: float = 10.0
+
+    def at_usual_rate(self) -> Plan:
+        """With 1000 messages a second, or as many as the members of the smallest room may send, as rooms take turns."""
+        rooms = self.rooms()
+        return self._replace(rate=min(_USUAL_RATE, _SOCKET_RATE * len(rooms) * min(map(len, rooms))))
 
     @property
     def messages(self) -> int:

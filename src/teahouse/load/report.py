@@ -65,6 +65,8 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     connections: int
     rooms: int
     room_size: int
+    smallest_room: int
+    largest_room: int
     rate: float
     seconds: float
     held: int
@@ -94,10 +96,13 @@ def report_on(plan: Plan, tally: Tally, measured: Measured) -> Report:
         and tally.delivered == tally.expected
         and not (tally.doubled or tally.disordered)
     )
+    sizes = [len(room) for room in plan.rooms()]
     return Report(
         connections=plan.connections,
-        rooms=len(plan.rooms()),
+        rooms=len(sizes),
         room_size=plan.room_size,
+        smallest_room=min(sizes),
+        largest_room=max(sizes),
         rate=plan.rate,
         seconds=round(measured.seconds, 3),
         held=measured.held,

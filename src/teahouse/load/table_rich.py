@@ -13,6 +13,7 @@ from rich.text import Text
 
 from teahouse.load.report import Report, ServerCost
 
+_TOO_FAST = "too-many-frames"
 _CODES = {
     1001: "going away",
     1002: "what came could not be read",
@@ -40,9 +41,10 @@ def show(console: Console, report: Report) -> None:
 
 
 def _title(report: Report) -> Text:
-    words = (
-        f"{report.rooms:,} rooms of {min(report.room_size, report.connections):,}, {report.rate:,g} messages a second"
-    )
+    least, most = report.smallest_room, report.largest_room
+    size = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    rooms = "1 room" if report.rooms == 1 else f"{report.rooms:,} rooms"
+    words = f"{rooms} of {size}, {report.rate:,g} messages a second"
     return Text(f"{words}, {report.seconds:.1f} s", style="bold")
 
 
@@ -69,7 +71,7 @@ def _messages(report: Report) -> Table:
         if count:
             table.add_row(what, _count(count, good=False), "")
     for slug, count in report.refused.items():
-        hint = "above the server's messages.frames_per_second for one socket" if slug == "too-many-frames" else ""
+        hint = "above the server's messages.frames_per_second for one socket" if slug == _TOO_FAST else ""
         table.add_row(f"refused: {escape(slug)}", _count(count, good=False), hint)
     return table
 
@@ -111,7 +113,13 @@ def _verdict(report: Report) -> Text:
         )
     if report.delivered < report.expected:
         missing = report.expected - report.delivered
-        return Text(f"Not everything was delivered: {missing:,} deliveries are missing.", style="bold red")
+        words = f"Not everything was delivered: {missing:,} deliveries are missing."
+        if hasty := report.refused.get(_TOO_FAST):
+            words += (
+                f" {hasty:,} messages were above what the server takes of one socket: lower --rate, ask for more "
+                "--connections, or raise its messages.frames_per_second."
+            )
+        return Text(words, style="bold red")
     return Text("Not everything was acknowledged, heard once and in order.", style="bold red")
 
 
