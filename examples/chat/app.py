@@ -15,6 +15,7 @@ app = Teahouse(title="Teahouse chat")
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'"
 TYPES = {
     "": ("index.html", "text/html; charset=utf-8"),
+    "/client.js": ("client.js", "text/javascript"),
     "/chat.js": ("chat.js", "text/javascript"),
     "/chat.css": ("chat.css", "text/css"),
 }
