@@ -86,10 +86,9 @@ class Entrance(Protocol):
 
 
 class GatewaySettings(NamedTuple):
-    """``heartbeat_seconds`` of silence after which, to the second, a client is asked for a sign of life; after as long
-    again it is given up.
-    ``origins`` are pages' origins that may connect beside those of the host itself; ``*`` lets all. At a stop sockets
-    are closed over ``restart_seconds``.
+    """A client is asked for a sign of life after ``heartbeat_seconds`` of silence, to the second, and given up after as
+    long again. ``origins`` are those that may connect beside the host's own pages; ``*`` lets all. At a stop sockets are
+    closed over ``restart_seconds``.
     """
 
     connections: int = 10_000
@@ -387,8 +386,7 @@ class Gateway:
             socket.abort()
 
     def _listen_for(self, socket: ClientSocket) -> None:
-        # What was heard just before a tick is not yet a second old at it.
-        silence = self.tick - socket.heard - 1
+        silence = self.tick - socket.heard - 1  # what was heard just before a tick is not a second old at it
         heartbeat = self._settings.heartbeat_seconds
         if silence < heartbeat:
             socket.pinged = False
