@@ -209,3 +209,43 @@ async def test_the_latest_joined_conversation_comes_first(store: SqlMessageStore
     assert await store.add_members(room_id(2), [BOB], NOW + 5) == [BOB]
     (direct,) = await store.append([said(ANN, "hello", BOB)], NOW + 9)
     assert [each.conversation for each in (await store.memberships([BOB]))[BOB]] == [direct.conversation, new, old]
+
+
+def names(parts):
+    return [each.conversation for each in parts.first]
+
+
+async def test_where_not_all_can_be_followed_strangers_push_nothing_out_that_was_there(store: SqlMessageStore):
+    old = await opened(store, 1)
+    await store.append([said(DAN, "hello", BOB)], NOW + 1)
+    for number in range(2, 40):
+        await store.add_room(Room(room_id(number), "x", CAT, NOW + number), [BOB])
+    direct = conversation_of(BOB, f"user:{DAN}")
+    found = (await store.first_memberships([BOB, ANN, NOBODY], 5))[BOB]
+    assert (found.count, len(found.first)) == (40, 5)
+    assert {old, direct} < set(names(found))
+    everything = await store.first_memberships([BOB, ANN, NOBODY], 40)
+    assert len(everything[BOB].first) == 40
+    assert [len(everything[each].first) for each in (ANN, NOBODY)] == [1, 0]
+
+
+async def test_where_one_has_spoken_or_read_and_what_one_has_made_comes_first(store: SqlMessageStore):
+    for number in range(1, 8):
+        await opened(store, number, owner=CAT)
+    spoken, read = f"room:{room_id(5)}", f"room:{room_id(6)}"
+    own = await opened(store, 8, owner=BOB, members=())
+    await store.append([said(BOB, "1", spoken), said(CAT, "1", read)], NOW)
+    await store.mark_read(BOB, read, 1)
+    found = (await store.first_memberships([BOB], 4))[BOB]
+    assert set(names(found)[:3]) == {spoken, read, own}
+    assert names(found)[3] == f"room:{room_id(1)}"
+
+
+async def test_who_brings_somebody_into_very_many_rooms_leaves_place_for_others(store: SqlMessageStore):
+    for number in range(1, 31):
+        await store.add_room(Room(room_id(number), "x", CAT, NOW + number), [BOB])
+    late = f"room:{room_id(99)}"
+    await store.add_room(Room(room_id(99), "y", DAN, NOW + 99), [BOB])
+    found = (await store.first_memberships([BOB], 20))[BOB]
+    assert names(found)[10] == late
+    assert names(found)[11:] == [f"room:{room_id(number)}" for number in range(11, 20)]

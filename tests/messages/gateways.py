@@ -11,7 +11,7 @@ from typing import Any
 from teahouse.accounts import Caller
 from teahouse.messages.frames import encode_message
 from teahouse.messages.gateway import Gateway, GatewaySettings
-from teahouse.messages.model import Message, conversation_of
+from teahouse.messages.model import Extent, Message, conversation_of
 from teahouse.messages.socket import ClientSocket
 from teahouse.problems import AccessTokenInvalid, SessionEnded, Unauthorized
 from tests.clocks import ManualClock
@@ -66,11 +66,12 @@ class Hub:
         self.gate.set()
         self.answer: Exception | None = None
 
-    async def enter(self, receiver: ClientSocket) -> None:
+    async def enter(self, receiver: ClientSocket) -> Extent:
         self.inside.append(receiver)
         await self.gate.wait()
         if self.answer is not None:
             raise self.answer
+        return Extent(2, 3)
 
     def leave(self, receiver: ClientSocket) -> None:
         self.inside.remove(receiver)

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
-from teahouse.messages.model import Draft, Membership, Message, people_of
+from teahouse.messages.model import Draft, Membership, Message, Parts, RoomRole, people_of
 from teahouse.problems import DatabaseUnavailable
 
 
@@ -77,6 +77,22 @@ class MemoryStore:
             ]
             for each in user_ids
         }
+
+    async def first_memberships(self, user_ids: Collection[str], most: int) -> dict[str, Parts]:
+        found = await self.memberships(user_ids)
+        return {each: Parts(parts[:most], len(parts)) for each, parts in found.items()}
+
+    async def members(self, conversation: str) -> dict[str, RoomRole]:
+        await self._asked("members")
+        return {each: "member" for each, conversations in self.people.items() if conversation in conversations}
+
+    async def roles(self, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], RoomRole]:
+        await self._asked("roles")
+        return {place: "member" for place in places if place[1] in self.people[place[0]]}
+
+    async def acquainted(self, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        await self._asked("acquainted")
+        return {pair for pair in pairs if self.people[pair[0]].keys() & self.people[pair[1]].keys()}
 
     async def _asked(self, what: str) -> None:
         self.statements[what] += 1

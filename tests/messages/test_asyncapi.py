@@ -10,7 +10,7 @@ import pytest
 
 from teahouse.messages import close_codes, frames
 from teahouse.messages.asyncapi import describe
-from teahouse.messages.model import Message
+from teahouse.messages.model import Extent, Message
 
 DOCUMENT = json.loads(json.dumps(describe("Teahouse", "1")))
 ID = "0" * 32
@@ -52,7 +52,7 @@ def test_clients_send_eight_kinds_and_are_sent_nine():
 @pytest.mark.parametrize(
     ("name", "frame"),
     [
-        ("welcome-to-client", frames.encode_welcome(ID, "node", 30, 1)),
+        ("welcome-to-client", frames.encode_welcome(ID, "node", 30, 1, Extent(1, 2))),
         ("ack-to-client", frames.encode_ack("m", f"user:{ID}", Message(f"room:{ID}", 1, ID, "m", "text", "1", 2))),
         ("delivered-to-client", frames.encode_message(Message(f"room:{ID}", 1, ID, "m", "text", "1", 2))),
         ("synced-to-client", frames.encode_synced(f"room:{ID}", True)),

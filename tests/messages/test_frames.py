@@ -20,7 +20,7 @@ from teahouse.messages.frames import (
     encode_welcome,
     id_in,
 )
-from teahouse.messages.model import Message
+from teahouse.messages.model import Extent, Message
 from teahouse.problems import MalformedJson, Overloaded, Problem, ValidationFailed
 
 ANN, BEN, ROOM = "a" * 32, "b" * 32, "c" * 32
@@ -216,7 +216,7 @@ def test_the_frames_to_clients_are_those_of_the_contract():
     message = Message(f"room:{ROOM}", 7, ANN, "1", "text", '"hi"', 99)
     room = f"room:{ROOM}"
     frames = [
-        encode_welcome(ANN, "n1", 30, 99),
+        encode_welcome(ANN, "n1", 30, 99, Extent(4, 5)),
         encode_ack("1", room, message),
         encode_synced(room, recovered=False),
         encode_read(room, ANN, 7),
@@ -224,7 +224,15 @@ def test_the_frames_to_clients_are_those_of_the_contract():
         encode_system("order-settled", {"orderId": "1"}),
     ]
     assert [msgspec.json.decode(each) for each in frames] == [
-        {"type": "welcome", "userId": ANN, "nodeId": "n1", "heartbeatSeconds": 30, "timestamp": 99},
+        {
+            "type": "welcome",
+            "userId": ANN,
+            "nodeId": "n1",
+            "heartbeatSeconds": 30,
+            "timestamp": 99,
+            "following": 4,
+            "conversations": 5,
+        },
         {"type": "ack", "id": "1", "to": room, "seq": 7, "timestamp": 99},
         {"type": "synced", "to": room, "recovered": False},
         {"type": "read", "to": room, "userId": ANN, "seq": 7},

@@ -10,6 +10,7 @@ from teahouse.messages.bus_memory import MemoryBus
 from teahouse.messages.bus_texts import person_topic
 from teahouse.messages.frames import encode_system
 from teahouse.messages.hub import Hub
+from teahouse.messages.model import Extent
 from teahouse.problems import DatabaseUnavailable
 from tests.messages.listeners import Listener, Wilful, a_moment, eventually
 from tests.messages.memory_store import MemoryStore, direct, person, room
@@ -254,6 +255,55 @@ async def test_of_a_user_with_very_many_conversations_the_first_are_followed_and
     await hub.aclose()
 
 
+async def test_who_enters_is_told_how_much_is_followed(store, bus):
+    hub = Hub(store, bus, followed=2)
+    await hub.start()
+    assert await hub.enter(Listener(person(2), "2.one")) == Extent(1, 1)
+    for number in (2, 3):
+        store.join(person(1), room(number))
+    assert await hub.enter(Listener(person(1), "1.one")) == Extent(2, 3)
+    await hub.aclose()
+
+
+async def test_what_is_followed_stays_so_when_others_come_and_they_are_told_that_it_is_not_all(store, bus):
+    hub = Hub(store, bus, followed=2)
+    await hub.start()
+    store.join(person(1), room(2))
+    listener = await entered(hub, 1)
+    mine = dict(store.people[person(1)])
+    # Whatever the store now names first.
+    store.people[person(1)].clear()
+    for number in range(10, 30):
+        store.join(person(1), room(number))
+    store.people[person(1)].update(mine)
+    hub.joined(person(1), room(10))
+    bus.carry_all()
+    await eventually(lambda: listener.frames)
+    told = {"following": 4, "conversations": 22}
+    assert listener.heard == [{"type": "system", "event": "partly-following", "data": told}]
+    say(hub, store, 2, ROOM)
+    bus.carry_all()
+    assert listener.seqs(ROOM) == [1]
+    hub.joined(person(1), room(11))
+    bus.carry_all()
+    await a_moment()
+    assert (len(listener.frames), hub.channels) == (2, 4)
+    await hub.aclose()
+
+
+async def test_very_many_direct_conversations_do_not_all_stay_open(store, bus):
+    hub = Hub(store, bus, followed=2)
+    await hub.start()
+    listener = await entered(hub, 1)
+    for number in range(100, 150):
+        say(hub, store, number, direct(1, number))
+        bus.carry_all()
+        await a_moment()
+    assert hub.channels <= 6
+    assert sum(len(listener.seqs(direct(1, number))) for number in range(100, 150)) == 50
+    await hub.aclose()
+
+
 # --- joining and leaving ---
 
 
@@ -310,7 +360,7 @@ async def test_who_leaves_while_their_memberships_are_read_does_not_hear_the_roo
     hub.joined(person(1), ROOM)
     bus.carry_all()
     await a_moment()
-    old = await store.memberships([person(1)])
+    old = await store.first_memberships([person(1)], 10)
     store.leave(person(1), ROOM)
     person_here = hub._following.people[person(1)]
     person_here.loading = asyncio.ensure_future(gate.wait())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from teahouse.batching import Batcher, FlushFailed
@@ -12,7 +13,7 @@ from teahouse.messages.bus import Bus
 from teahouse.messages.bus_texts import Passed, person_topic
 from teahouse.messages.channel import Channel
 from teahouse.messages.filling import Pause
-from teahouse.messages.model import Membership, people_of
+from teahouse.messages.model import Extent, Membership, Parts, people_of
 from teahouse.messages.receiver import Receiver
 from teahouse.messages.store import MessageStore
 from teahouse.problems import DatabaseUnavailable, Problem
@@ -21,29 +22,40 @@ from teahouse.problems import DatabaseUnavailable, Problem
 _BATCH = 200
 _MOST_WAITING = 100_000
 _ATTEND_SECONDS = 5.0
+# For somebody so many times the most are followed at most: first ones, those that they asked for, and direct ones in
+# which something was said just now.
+_SLACK = 3
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+_NOTHING = Parts([], 0)
 
 
 class Person:
     """Somebody with a socket here. ``ready``: what they take part in is known, and followed."""
 
-    __slots__ = ("again", "asked", "channels", "gone", "id", "loading", "ready", "sockets", "whole")
+    __slots__ = ("again", "asked", "channels", "count", "gone", "id", "loading", "ready", "sockets", "whole")
 
     def __init__(self, user_id: str) -> None:
         self.id = user_id
         self.sockets: tuple[Receiver, ...] = ()
         self.channels: list[Channel] = []
         self.ready = False
-        # Whether all their conversations are followed, and not only the first so many.
+        # Whether all their conversations are followed, and not only the first so many of ``count``.
         self.whole = True
+        self.count = 0
         self.loading: asyncio.Task[None] | None = None
         self.again = False
         # What they left while their memberships were being read.
         self.gone: set[str] | None = None
         # What is followed for them beyond the first so many, because they asked for it.
         self.asked: set[str] | None = None
+
+    @property
+    def extent(self) -> Extent:
+        """How much of what they take part in is followed."""
+        following = len(self.channels)
+        return Extent(following, following if self.whole else max(self.count, following))
 
 
 class _Followed(NamedTuple):
@@ -61,8 +73,9 @@ class Following:
 
     ``deliver`` is called with messages of a channel in order, ``look`` with a channel that may have a gap, ``arrived``
     with somebody whose conversations have become known, ``missed`` with a socket, a conversation that its person has
-    joined and after which ``seq``. The first ``most`` memberships of each person are followed, in
-    the store's order, and those that they ask for.
+    joined and after which ``seq``, ``partly`` with somebody of whom not everything is followed any more. The first
+    ``most`` memberships of each person are followed, in the store's order, those that they ask for, and those that were
+    followed before others came; never more than three times ``most``.
     """
 
     def __init__(
@@ -74,6 +87,7 @@ class Following:
         look: Callable[[Channel], None],
         arrived: Callable[[Person], None],
         missed: Callable[[Receiver, str, int], None],
+        partly: Callable[[Person], None],
         most: int,
     ) -> None:
         self.people: dict[str, Person] = {}
@@ -84,8 +98,9 @@ class Following:
         self._look = look
         self._arrived = arrived
         self._missed = missed
+        self._partly = partly
         self._most = most
-        self._memberships: Batcher[str, Sequence[Membership]] = Batcher(
+        self._memberships: Batcher[str, Parts] = Batcher(
             self._read_memberships, name="memberships", max_batch=_BATCH, max_waiting=_MOST_WAITING
         )
         self._bases: Batcher[Sequence[Channel], Mapping[str, int]] = Batcher(
@@ -104,7 +119,7 @@ class Following:
 
     # --- sockets ---
 
-    async def enter(self, receiver: Receiver) -> None:
+    async def enter(self, receiver: Receiver) -> Extent:
         """Returns when whatever is stored from now on reaches it. Raises what the store and the bus raise."""
         person = self.people.get(receiver.user_id)
         if person is None:
@@ -115,6 +130,7 @@ class Following:
                 channel.receivers[receiver] = None
         if not person.ready or not all(channel.begun for channel in person.channels):
             await asyncio.shield(person.loading or self.refresh(person))
+        return person.extent
 
     def leave(self, receiver: Receiver) -> Person | None:
         """Not to be delivered to any more; gives the person when this was their last socket."""
@@ -156,6 +172,8 @@ class Following:
         channel = self.channels[passed.conversation] = Channel(passed.conversation)
         for person in here:
             person.channels.append(channel)
+            if len(person.channels) > _SLACK * self._most:
+                self.refresh(person)
         ready = [person for person in here if person.ready]
         if ready:
             # To somebody of whom not everything is followed it may be old.
@@ -225,7 +243,8 @@ class Following:
 
     def _close_unless_needed(self, channel: Channel) -> None:
         if channel.receivers is None:
-            needed = any(one in self.people for one in people_of(channel.conversation) or ())
+            here = (self.people.get(one) for one in people_of(channel.conversation) or ())
+            needed = any(person is not None and channel in person.channels for person in here)
         else:
             needed = bool(channel.receivers)
         if needed or not self._is_open(channel):
@@ -271,10 +290,10 @@ class Following:
             person.loading = None
 
     async def _load_once(self, person: Person) -> None:
-        rows = await _result(self._memberships.submit(person.id))
+        parts = await _result(self._memberships.submit(person.id))
         if self.people.get(person.id) is not person:
             return
-        rooms = self._apply(person, rows)
+        rooms = self._apply(person, parts)
         bases = await _result(self._bases.submit([room.channel for room in rooms])) if rooms else {}
         for each in rooms:
             if self._is_open(each.channel):
@@ -282,13 +301,15 @@ class Following:
                 self._bring(person, each, base)
                 self.begin(each.channel, base)
 
-    def _apply(self, person: Person, rows: Sequence[Membership]) -> list[_Followed]:
+    def _apply(self, person: Person, parts: Parts) -> list[_Followed]:
         """Follows what they are in, and nothing else. Gives the rooms whose base must be read."""
-        arrived = not person.ready
-        left, followed = self._sorted(person, rows)
+        arrived, was_whole = not person.ready, person.whole
+        left, followed = self._sorted(person, parts)
         person.ready = True
         if arrived:
             self._arrived(person)
+        elif was_whole and not person.whole:
+            self._partly(person)
         for channel in left:
             self._take_out(channel, person.sockets)
             self._close_unless_needed(channel)
@@ -311,22 +332,22 @@ class Following:
             for socket in person.sockets:
                 self._missed(socket, each.channel.conversation, each.since)
 
-    def _sorted(self, person: Person, rows: Sequence[Membership]) -> tuple[Collection[Channel], list[_Followed]]:
+    def _sorted(self, person: Person, parts: Parts) -> tuple[Collection[Channel], list[_Followed]]:
         """Takes the person's new channels over; gives those they have left, and the others."""
         before = {channel.conversation: channel for channel in person.channels}
-        gone, asked = person.gone or (), person.asked or ()
+        gone = person.gone or ()
         was_here = person.ready and person.whole
-        person.whole = len(rows) <= self._most
+        person.count, person.whole = parts.count, parts.count <= self._most
         followed = []
-        for number, row in enumerate(rows):
+        for row in parts.first:
             name = row.conversation
-            if name not in gone and (number < self._most or name in before or name in asked):
+            if name not in gone:
                 known = before.pop(name, None)
                 new = was_here and person.whole and not (known is not None and known.begun)
                 channel = self._enlisted(name) if known is None else known
                 followed.append(_Followed(channel, row.last_seq, row.joined_seq if new else None))
         # A direct conversation is never left: one that is not among the rows began after they were read.
-        direct = [name for name, channel in before.items() if channel.receivers is None]
+        direct = [name for name, channel in before.items() if channel.receivers is None][-self._most :]
         followed += [_Followed(before.pop(name), 0, None) for name in direct]
         person.channels = [each.channel for each in followed]
         return before.values(), followed
@@ -339,12 +360,27 @@ class Following:
 
     # --- batches ---
 
-    async def _read_memberships(self, user_ids: list[str]) -> Sequence[Sequence[Membership]]:
+    async def _read_memberships(self, user_ids: list[str]) -> Sequence[Parts]:
         # Subscribed first: whatever changes after the reading is heard of.
         here = [user_id for user_id in dict.fromkeys(user_ids) if user_id in self.people]
         await self._bus.subscribe([person_topic(user_id) for user_id in here])
-        found = await self._store.memberships(here)
-        return [found.get(user_id, ()) for user_id in user_ids]
+        found = dict(await self._store.first_memberships(here, self._most))
+        for user_id in here:
+            found[user_id] = await self._with_others(user_id, found[user_id])
+        return [found.get(user_id, _NOTHING) for user_id in user_ids]
+
+    async def _with_others(self, user_id: str, parts: Parts) -> Parts:
+        """What they have asked for, and what is followed already, stays so while they are in it."""
+        person = self.people.get(user_id)
+        if person is None or parts.count <= self._most:
+            return parts
+        names = dict.fromkeys((*(person.asked or ()), *(each.conversation for each in person.channels)))
+        known = {each.conversation for each in parts.first}
+        others = list(islice((name for name in names if name not in known), self._most))
+        roles = await self._store.roles([(user_id, name) for name in others])
+        last = await self._store.last_seqs([name for _, name in roles])
+        more = [Membership(name, role, last.get(name, 0), 0, 0) for (_, name), role in roles.items()]
+        return Parts(parts.first + more, parts.count)
 
     async def _read_bases(self, calls: list[Sequence[Channel]]) -> Sequence[Mapping[str, int]]:
         # Subscribed first, as above.

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from teahouse.messages.model import CLIENT_ID, MAX_ADDRESS_LENGTH, Kind, Message, address_for
+from teahouse.messages.model import CLIENT_ID, MAX_ADDRESS_LENGTH, Extent, Kind, Message, address_for
 from teahouse.problems import MalformedJson, Problem, ValidationFailed
 from teahouse.web.body import field_error
 from teahouse.web.response import problem_response
@@ -132,12 +132,16 @@ def id_in(text: str) -> str | None:
 
 
 class _Welcome(msgspec.Struct, tag_field="type", tag="welcome", rename="camel"):
-    """The first frame: from now on everything that is stored comes here. ``timestamp`` in Unix milliseconds."""
+    """The first frame: from now on everything that is stored comes here. ``timestamp`` in Unix milliseconds. Where
+    ``following`` is less than ``conversations`` it is what is said in so many of them; the others are told of by sync.
+    """
 
     user_id: str
     node_id: str
     heartbeat_seconds: float
     timestamp: int
+    following: int
+    conversations: int
 
 
 class _Ack(msgspec.Struct, gc=False, tag_field="type", tag="ack"):
@@ -210,9 +214,11 @@ TO_CLIENT = (_Welcome, _Ack, _Delivered, _Synced, _Read, _Presence, _System, _Er
 PONG = _encode(_Pong())
 
 
-def encode_welcome(user_id: str, node_id: str, heartbeat_seconds: float, timestamp: int) -> bytes:
-    """The first frame: from now on everything that is stored reaches this socket. ``timestamp`` in Unix ms."""
-    return _encode(_Welcome(user_id, node_id, heartbeat_seconds, timestamp))
+def encode_welcome(user_id: str, node_id: str, heartbeat_seconds: float, timestamp: int, extent: Extent) -> bytes:
+    """The first frame: from now on what is stored reaches this socket, as far as ``extent`` says. ``timestamp`` in
+    Unix ms.
+    """
+    return _encode(_Welcome(user_id, node_id, heartbeat_seconds, timestamp, extent.following, extent.conversations))
 
 
 def encode_ack(id: str, to: str, message: Message) -> bytes:  # noqa: A002 - the frame's name

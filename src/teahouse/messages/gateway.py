@@ -16,6 +16,7 @@ from teahouse.messages.answers import Answers, Asked, Served
 from teahouse.messages.assembling import WireLimits
 from teahouse.messages.close_codes import GOING_AWAY, MEANINGS, RESTARTING, SERVER_ERROR, TOKEN_ENDED, TRY_AGAIN
 from teahouse.messages.frames import encode_welcome
+from teahouse.messages.model import Extent
 from teahouse.messages.outbox import Outbox
 from teahouse.messages.socket import ClientSocket, Messaging, Pace
 from teahouse.messages.upgrade import read_upgrade
@@ -76,8 +77,10 @@ class Doorkeeper(Protocol):
 class Entrance(Protocol):
     """The hub, as the gateway knows it."""
 
-    async def enter(self, receiver: ClientSocket) -> None:
-        """When it returns, every message stored from now on reaches the receiver. Raises 503 problems."""
+    async def enter(self, receiver: ClientSocket) -> Extent:
+        """When it returns, every message stored from now on reaches the receiver, as far as ``Extent`` says. Raises 503
+        problems.
+        """
         ...
 
     def leave(self, receiver: ClientSocket) -> None:
@@ -304,7 +307,7 @@ class Gateway:
                     return
                 if not self._doorkeeper.current and socket.caller is not None:
                     await self._doorkeeper.confirmed(socket.caller)
-                await self._hub.enter(socket)
+                extent = await self._hub.enter(socket)
         except Unauthorized as problem:
             socket.close(TOKEN_ENDED, problem.slug)
         except Problem as problem:
@@ -313,15 +316,15 @@ class Gateway:
             _log.exception("a socket could not be let in")
             socket.close(SERVER_ERROR, "internal-error")
         else:
-            self._welcome(socket)
+            self._welcome(socket, extent)
 
-    def _welcome(self, socket: ClientSocket) -> None:
+    def _welcome(self, socket: ClientSocket, extent: Extent) -> None:
         if socket.ends_at:
             # It left while it was let in, and the hub has not heard of that.
             self._hub.leave(socket)
             return
         heartbeat = self._settings.heartbeat_seconds
-        socket.begin(encode_welcome(socket.user_id, self._node_id, heartbeat, self._clock.now_ms()))
+        socket.begin(encode_welcome(socket.user_id, self._node_id, heartbeat, self._clock.now_ms(), extent))
 
     # --- once a second ------------------------------------------------------------------------------------------------
 

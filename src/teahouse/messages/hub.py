@@ -16,8 +16,8 @@ from teahouse.messages.channel import Channel
 from teahouse.messages.close_codes import REPLACED
 from teahouse.messages.filling import Filling, Pause
 from teahouse.messages.following import Following, Person
-from teahouse.messages.frames import encode_message
-from teahouse.messages.model import Message, people_of
+from teahouse.messages.frames import encode_message, encode_system
+from teahouse.messages.model import Extent, Message, people_of
 from teahouse.messages.presence import Presence
 from teahouse.messages.receiver import Receiver
 from teahouse.messages.store import MessageStore
@@ -38,7 +38,7 @@ class Hub:
     lost and the store had), ``doubles`` (dropped), ``stray`` (texts of the bus that nobody here could read).
 
     A user has ``sockets_per_user`` sockets on a worker at most. Of each user the first ``followed`` conversations are
-    delivered live, in the store's order, and those they sync.
+    delivered live, in the store's order, and those they sync; they are told where those are not all.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Hub:
             look=self._filling.look,
             arrived=self._arrived,
             missed=self._missed,
+            partly=_tell_partly,
             most=followed,
         )
         self._catching_up = CatchingUp(store, bus, self._following, self._is_from)
@@ -109,9 +110,9 @@ class Hub:
 
     # --- sockets ---
 
-    async def enter(self, receiver: Receiver) -> None:
-        """When it returns, every message stored from now on reaches the socket. The user's oldest is closed with 4409
-        where they have too many.
+    async def enter(self, receiver: Receiver) -> Extent:
+        """When it returns, every message stored from now on reaches the socket, as far as ``Extent`` says. The user's
+        oldest is closed with 4409 where they have too many.
 
         Raises ``DatabaseUnavailable`` and ``RedisUnavailable``: the socket is not in then.
         """
@@ -122,7 +123,7 @@ class Hub:
             oldest.close(REPLACED, "replaced")
         self._receivers[receiver.id] = receiver
         try:
-            await self._following.enter(receiver)
+            return await self._following.enter(receiver)
         except BaseException:
             self.leave(receiver)
             raise
@@ -291,3 +292,9 @@ class Hub:
 
 def _told_in(person: Person) -> list[str]:
     return [channel.conversation for channel in person.channels[:MOST_TOLD]]
+
+
+def _tell_partly(person: Person) -> None:
+    frame = encode_system("partly-following", person.extent)
+    for receiver in person.sockets:
+        receiver.send(frame)

@@ -69,6 +69,20 @@ class Membership(msgspec.Struct, frozen=True, gc=False):
         return max(0, self.last_seq - self.read_seq)
 
 
+class Parts(msgspec.Struct, frozen=True, gc=False):
+    """Of the ``count`` conversations that somebody takes part in, those that come ``first``."""
+
+    first: list[Membership]
+    count: int
+
+
+class Extent(msgspec.Struct, frozen=True, gc=False):
+    """How many of somebody's ``conversations`` are delivered to them as they go on: all, or the ``following``."""
+
+    following: int
+    conversations: int
+
+
 class ReadMark(msgspec.Struct, frozen=True, gc=False):
     """Somebody has read the conversation up to ``seq``."""
 

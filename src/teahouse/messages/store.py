@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from teahouse.messages.model import Draft, Membership, Message, ReadMark, Room, RoomRole
+from teahouse.messages.model import Draft, Membership, Message, Parts, ReadMark, Room, RoomRole
 from teahouse.problems import NotFound, Problem
 
 
@@ -44,6 +44,17 @@ class MessageStore(Protocol):
 
     async def memberships(self, user_ids: Collection[str]) -> Mapping[str, list[Membership]]:
         """The conversations that each of the users takes part in, rooms and direct ones, the latest joined first."""
+        ...
+
+    async def first_memberships(self, user_ids: Collection[str], most: int) -> Mapping[str, Parts]:
+        """Of the conversations that each of the users takes part in, the first ``most``.
+
+        They are so chosen that nobody can push out of them what matters to somebody else:
+
+        1. where they have spoken or read, and rooms that they made, the latest joined first;
+        2. the others, the oldest first; of the rooms that one person has made ten at most;
+        3. what is left of those, the oldest first.
+        """
         ...
 
     async def role(self, user_id: str, conversation: str) -> RoomRole | None:

@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from teahouse.engines.sql import Database
 from teahouse.messages.appending_sql import append_all
-from teahouse.messages.model import Draft, Membership, Message, ReadMark, Room, RoomRole
+from teahouse.messages.first_sql import joined_conversations, parts_columns, read_first
+from teahouse.messages.model import Draft, Membership, Message, Parts, ReadMark, Room, RoomRole
 from teahouse.messages.reading_sql import mark_all_read, read_acquainted, read_roles
 from teahouse.messages.rooms_sql import add_members, add_room, remove_member, rooms_named
 from teahouse.messages.tables_sql import (
@@ -34,15 +35,6 @@ _CHUNK = 500
 _AFTER_ROOMS = "room:g"
 # Above every room's conversation, and below every direct one.
 _BEFORE_DIRECTS = "user:"
-_parts = (
-    memberships.c.user_id,
-    memberships.c.conversation,
-    memberships.c.role,
-    memberships.c.read_seq,
-    memberships.c.joined_seq,
-    conversations.c.seq,
-)
-_joined = memberships.join(conversations, conversations.c.id == memberships.c.conversation)
 
 
 class SqlMessageStore:
@@ -100,13 +92,21 @@ class SqlMessageStore:
         async with self._database.reading() as connection:
             for chunk in _chunks(found):
                 query = (
-                    select(*_parts)
-                    .select_from(_joined)
+                    select(*parts_columns)
+                    .select_from(joined_conversations)
                     .where(memberships.c.user_id.in_(chunk))
                     .order_by(memberships.c.joined_at.desc())
                 )
                 for row in await connection.execute(query):
                     found[row.user_id].append(read_membership(row))
+        return found
+
+    async def first_memberships(self, user_ids: Collection[str], most: int) -> Mapping[str, Parts]:
+        """See ``MessageStore``."""
+        found: dict[str, Parts] = {}
+        async with self._database.reading() as connection:
+            for chunk in _chunks(dict.fromkeys(user_ids)):
+                found |= await connection.run_sync(read_first, chunk, most)
         return found
 
     async def role(self, user_id: str, conversation: str) -> RoomRole | None:
@@ -142,8 +142,8 @@ class SqlMessageStore:
         """See ``MessageStore``."""
         upper = _AFTER_ROOMS if before is None else conversation_of_room(before)
         query = (
-            select(*_parts)
-            .select_from(_joined)
+            select(*parts_columns)
+            .select_from(joined_conversations)
             .where(memberships.c.user_id == user_id, memberships.c.conversation < upper)
             .order_by(memberships.c.conversation.desc())
             .limit(limit)
@@ -157,8 +157,8 @@ class SqlMessageStore:
     async def directs(self, user_id: str, after: str, limit: int) -> list[Membership]:
         """See ``MessageStore``."""
         query = (
-            select(*_parts)
-            .select_from(_joined)
+            select(*parts_columns)
+            .select_from(joined_conversations)
             .where(memberships.c.user_id == user_id, memberships.c.conversation > (after or _BEFORE_DIRECTS))
             .order_by(memberships.c.conversation)
             .limit(limit)
