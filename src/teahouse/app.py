@@ -222,7 +222,6 @@ class Teahouse(App):
         service = Messages(
             store,
             hub,
-            carried.presence,
             clock=self._clock,
             max_waiting=limits.max_waiting,
             sync_messages=limits.sync_messages,

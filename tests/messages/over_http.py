@@ -30,7 +30,7 @@ async def serving(directory: Path, hub: QuietHub, people: Collection[str] = PEOP
     await database.connect()
     await database.create_all()
     await settle(database, people)
-    service = Messages(SqlMessageStore(database), hub, None, clock=ManualClock())
+    service = Messages(SqlMessageStore(database), hub, clock=ManualClock())
     app = App()
     app.provide(Caller, caller, security="bearer")
     install(app, service)

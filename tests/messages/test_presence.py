@@ -49,7 +49,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await settle(database)
     store, presence = Counted(database), MemoryPresence()
     hub = Hub(store, MemoryBus(), presence=presence)
-    service = Messages(store, hub, presence, clock=ManualClock())
+    service = Messages(store, hub, clock=ManualClock())
     await service.start()
     for each in (ANN, BOB, CAT, DAN):
         await presence.arrived(each)

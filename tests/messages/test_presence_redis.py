@@ -48,13 +48,49 @@ async def test_somebody_on_two_nodes_is_there_until_they_have_left_both(redis_sh
         assert await one.online(["1"]) == set()
 
 
-async def test_a_node_that_closes_takes_its_people_along(redis_shared):
+async def test_a_node_that_closes_when_everybody_has_departed_leaves_nothing(redis_shared):
     async with connected(redis_shared.url) as redis, on(redis) as one:
         async with on(redis) as other:
             await other.arrived("1")
             assert await one.online(["1"]) == {"1"}
+            assert await other.departed("1")
         assert await one.online(["1"]) == set()
         assert redis_shared.cli("KEYS", "*presence*:*") == []
+
+
+async def test_of_whom_a_node_that_closes_leaves_behind_another_one_tells(redis_shared):
+    gone: list[str] = []
+    async with connected(redis_shared.url) as redis:
+        one = RedisPresence(redis, renew_seconds=0.1)
+        one.on_gone(gone.extend)
+        await one.start()
+        async with on(redis) as other:
+            await other.arrived("1")
+            await other.arrived("2")
+            await one.arrived("2")
+        assert await one.online(["1", "2"]) == {"2"}
+        await eventually(lambda: gone)
+        await one.aclose()
+        assert gone == ["1"]
+
+
+async def test_whoever_others_may_have_been_wrong_about_is_told_of_once(redis_shared):
+    times: list[int] = []
+    async with connected(redis_shared.url) as redis:
+        one = RedisPresence(redis)
+        one.on_restored(lambda: times.append(1))
+        await one.start()
+        await one.arrived("1")
+        await one._renew()
+        assert times == []
+        # Forgotten, and then told of somebody else, so that the number is right again.
+        redis_shared.cli("FLUSHALL")
+        await one.departed("1")
+        await one.arrived("2")
+        await one._renew()
+        await one._renew()
+        assert times == [1]
+        await one.aclose()
 
 
 async def test_a_node_that_died_is_forgotten_and_one_that_lives_is_not(redis_shared):
@@ -75,10 +111,12 @@ async def test_what_redis_forgot_and_what_it_was_not_told_is_put_right(redis_sha
     async with connected(redis_shared.url) as redis, on(redis, renew_seconds=0.1) as presence:
         for number in range(2_500):
             presence._here.add(str(number))
+        presence._owing = True
         await seen(presence, ["0", "1", "2499"], {"0", "1", "2499"})
         redis_shared.cli("FLUSHALL")
         await seen(presence, ["0", "1", "2499"], {"0", "1", "2499"})
         presence._here.clear()
+        presence._owing = True
         await seen(presence, ["0", "1", "2499"], set())
 
 
@@ -112,5 +150,6 @@ async def test_in_a_cluster_one_script_sees_every_node(tmp_path):
             assert not await one.departed("1")
             assert await other.departed("1")
             one._here.add("4")
+            one._owing = True
             await one._renew()
             assert await other.online(["1", "2", "4"]) == {"2", "4"}

@@ -29,7 +29,7 @@ async def database(tmp_path):
 
 @pytest.fixture
 async def service(database):
-    service = Messages(SqlMessageStore(database), QuietHub(), None, clock=ManualClock())
+    service = Messages(SqlMessageStore(database), QuietHub(), clock=ManualClock())
     await service.start()
     yield service
     await service.aclose()

@@ -77,6 +77,7 @@ async def test_who_was_on_a_node_that_died_is_told_as_gone(redis_shared):
         dying._renewing.cancel()
         watcher = await entered(one, 1, "a")
         await one.watch(watcher, ROOMS[1])
+        assert await one.online(watcher, ROOMS[1], [person(2)]) == {person(2)}
         one._watching._presence._stale = 300
         while not watcher.frames:
             await one._watching._presence._renew()
@@ -94,7 +95,7 @@ async def test_thousands_who_come_back_at_once_leave_room_for_messages(redis_sha
         listeners = await asyncio.gather(*(entered(one, number, "a") for number in people))
         one.publish(store.say(person(1), ROOMS[1]))
         await eventually(lambda: all(listener.seqs(ROOMS[1]) == [1] for listener in listeners))
-        await eventually(lambda: not one._watching._changes)
+        await eventually(lambda: not one._watching._telling.waiting)
         assert one._bus._publishing.lost == 0
         assert one.filled == 0
 

@@ -58,12 +58,14 @@ async def test_the_first_socket_and_the_last_are_told_to_those_who_watch(hub: Hu
     first, second = await entered(hub, 2), await entered(hub, 2, "two")
     await eventually(lambda: len(bus.under_way) == 2)
     bus.carry_all()
+    await eventually(lambda: len(watcher.heard) == 2)
     assert watcher.heard == [told(ROOM, 2, online=True), told(f"user:{person(2)}", 2, online=True)]
     assert await presence.online([person(1), person(2)]) == {person(1), person(2)}
     hub.leave(first)
     hub.leave(second)
     await eventually(lambda: len(bus.under_way) == 2)
     bus.carry_all()
+    await eventually(lambda: len(watcher.heard) == 4)
     assert watcher.heard[2:] == [told(ROOM, 2, online=False), told(f"user:{person(2)}", 2, online=False)]
     assert unconcerned.frames == []
     assert await presence.online([person(2)]) == set()
@@ -93,6 +95,7 @@ async def test_who_is_not_in_the_room_any_more_does_not_hear_who_comes(hub: Hub,
     await entered(hub, 2)
     await eventually(lambda: len(bus.under_way) >= 2)
     bus.carry_all()
+    await eventually(lambda: hub._watching._asking is None)
     assert watcher.frames == []
 
 
@@ -105,7 +108,7 @@ async def test_coming_is_told_in_a_hundred_conversations_at_most(hub: Hub, store
     await entered(hub, 3)
     # Nobody is told more often, and nobody watches more.
     await eventually(lambda: len(bus.under_way) == MOST_TOLD)
-    assert sum(topic.startswith("presence:") for topic in bus.topics) == MOST_TOLD
+    assert sum(topic.startswith("presence:room:") for topic in bus.topics) == MOST_TOLD
 
 
 async def test_who_comes_while_presence_is_away_comes_in_all_the_same(hub: Hub, bus, presence, monkeypatch, caplog):
@@ -127,3 +130,53 @@ async def test_a_hub_without_presence_tells_nothing(store, bus):
     hub.leave(await entered(hub, 2))
     assert bus.under_way == []
     await hub.aclose()
+
+
+async def test_what_comes_in_another_order_than_it_happened_leaves_nobody_wrong(hub: Hub, bus, presence):
+    watcher = await entered(hub, 1)
+    await hub.watch(watcher, ROOM)
+    await entered(hub, 2)
+    await eventually(lambda: bus.under_way)
+    (arrived,) = bus.under_way
+    bus.carry_all()
+    await eventually(lambda: watcher.heard == [told(ROOM, 2, online=True)])
+    # They have moved to another node, and what that one said came first.
+    for _ in range(3):
+        bus.under_way.append(arrived)
+    bus.carry_all()
+    await eventually(lambda: hub._watching._asking is None)
+    assert watcher.heard == [told(ROOM, 2, online=True)]
+    await presence.departed(person(2))
+    bus.under_way.append(arrived)
+    bus.carry_all()
+    await eventually(lambda: len(watcher.heard) == 2)
+    assert watcher.heard[1] == told(ROOM, 2, online=False)
+
+
+async def test_after_a_loss_what_differs_is_told_and_nothing_else(hub: Hub, bus, presence):
+    hub._watching.settle_seconds = 0.05
+    for number in (2, 3):
+        await presence.arrived(person(number))
+    hub._store.join(person(3), ROOM)
+    hub._store.join(person(4), ROOM)
+    watcher = await entered(hub, 1)
+    await hub.watch(watcher, ROOM)
+    others = [person(2), person(3), person(4)]
+    assert await hub.online(watcher, ROOM, others) == {person(2), person(3)}
+    await presence.departed(person(3))
+    await presence.arrived(person(4))
+    bus.lose()
+    # Until everybody had the time to be there nobody is taken for gone, by whoever asks either.
+    assert await hub.online(watcher, ROOM, others) == {person(2), person(3), person(4)}
+    await eventually(lambda: hub._watching._comparing is None)
+    assert watcher.heard == [told(ROOM, 3, online=False)]
+
+
+async def test_who_asked_about_a_stranger_hears_nothing_of_them_after_a_loss(hub: Hub, bus, presence):
+    hub._watching.settle_seconds = 0.0
+    await presence.arrived(person(9))
+    watcher = await entered(hub, 1)
+    await hub.watch(watcher, direct(1, 9))
+    bus.lose()
+    await eventually(lambda: hub._watching._comparing is None)
+    assert watcher.frames == []

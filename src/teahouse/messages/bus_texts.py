@@ -36,13 +36,16 @@ class Left(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="l"):
 
 
 class PresenceChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="p"):
-    """A presence frame for those who watch the topic's conversation, but not for the person it is about."""
+    """Whether this person of the topic's conversation is there may have changed: the presence knows."""
 
     user_id: str
-    frame: bytes
 
 
-BusText = Passed | ForPerson | Joined | Left | PresenceChanged
+class PresenceRestored(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="r"):
+    """Anybody's presence may have changed."""
+
+
+BusText = Passed | ForPerson | Joined | Left | PresenceChanged | PresenceRestored
 
 encode: Callable[[BusText], bytes] = msgspec.msgpack.Encoder().encode
 # Raises ``msgspec.MsgspecError``.
@@ -55,5 +58,5 @@ def person_topic(user_id: str) -> str:
 
 
 def presence_topic(conversation: str) -> str:
-    """Where it is told who of the conversation came and went."""
+    """Where it is told who of the conversation came and went; of no conversation, that anybody may have."""
     return f"presence:{conversation}"

@@ -70,7 +70,7 @@ class Hub:
             most=followed,
         )
         self._catching_up = CatchingUp(store, bus, self._following, self._is_from)
-        self._watching = Watching(bus, store, presence)
+        self._watching = Watching(bus, store, presence, self._following.reaches)
         self._comparing: asyncio.Task[None] | None = None
         self._lost_again = False
 
@@ -159,6 +159,13 @@ class Hub:
         if receiver.id in self._receivers:
             await self._watching.watch(receiver, conversation)
 
+    async def online(self, receiver: Receiver, conversation: str, people: Collection[str]) -> set[str]:
+        """Those of the conversation's people who are there, as its watchers here are told; for this socket to be sent.
+
+        Raises 503 problems.
+        """
+        return await self._watching.ask(conversation, people, receiver)
+
     # --- telling all nodes ---
 
     def publish(self, message: Message, origin: str = "") -> None:
@@ -216,8 +223,8 @@ class Hub:
             self._filling.look(channel)
 
     def _hear(self, topic: str, told: bus_texts.BusText) -> None:
-        if isinstance(told, bus_texts.PresenceChanged):
-            self._watching.deliver(topic, told, self._following.reaches)
+        if isinstance(told, bus_texts.PresenceChanged | bus_texts.PresenceRestored):
+            self._watching.hear(topic, told)
             return
         person = self._following.people.get(topic.partition(":")[2])
         if person is None:
@@ -262,6 +269,7 @@ class Hub:
     # --- after a loss ---
 
     def _compare(self) -> None:
+        self._watching.compare()
         self._lost_again = True
         if self._comparing is None:
             self._comparing = asyncio.get_running_loop().create_task(self._compare_all(), name="compare after a loss")

@@ -19,12 +19,18 @@ class Presence(Protocol):
         """
         ...
 
+    def on_restored(self, hook: Callable[[], None]) -> None:
+        """``hook()`` is called when what others were told of this node's people, or of those of a node that died, may
+        have been wrong for a while. Call it once, before ``start``.
+        """
+        ...
+
     async def start(self) -> None:
         """Call once."""
         ...
 
     async def aclose(self) -> None:
-        """Nobody is on this node any more."""
+        """Nobody is on this node any more. Of whoever had not departed another node's ``on_gone`` is told."""
         ...
 
     async def arrived(self, user_id: str) -> bool:

@@ -14,6 +14,9 @@ class MemoryPresence:
     def on_gone(self, hook: Callable[[Sequence[str]], None]) -> None:
         """See ``Presence``: there is no other node."""
 
+    def on_restored(self, hook: Callable[[], None]) -> None:
+        """See ``Presence``: nothing is ever lost."""
+
     async def start(self) -> None:
         """See ``Presence``."""
 

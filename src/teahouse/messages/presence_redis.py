@@ -50,11 +50,12 @@ local function alive()
 end
 """
 
-# ARGV: worker, milliseconds, then '+' or '-' and a person, … → for each 1 where that changed whether they are there.
+# ARGV: worker, milliseconds, then '+' or '-' and a person, … → how many people Redis had of the worker and how many it
+# has, then for each 1 where that changed whether they are there.
 TELL = Script(
     _OTHERS
     + """
-local results = {}
+local results = {redis.call('SCARD', mine), 0}
 for at = 3, #ARGV, 2 do
   local command = ARGV[at] == '+' and 'SADD' or 'SREM'
   local changed = redis.call(command, mine, ARGV[at + 1])
@@ -62,6 +63,7 @@ for at = 3, #ARGV, 2 do
   results[#results + 1] = changed
 end
 alive()
+results[2] = redis.call('SCARD', mine)
 return results
 """
 )
@@ -121,7 +123,13 @@ class RedisPresence:
         self._key = "{teahouse:presence}"
         self._mine = f"{self._key}:{self._node}"
         self._here: set[str] = set()
+        # So many Redis had of them when it last answered; and whether it may not have been told of all.
+        self._known = 0
+        self._owing = False
+        # What changes the set, and what compares with it, are one after the other.
+        self._turn = asyncio.Lock()
         self._on_gone: Callable[[Sequence[str]], None] | None = None
+        self._on_restored: Callable[[], None] | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._telling: Batcher[tuple[str, str], bool] = Batcher(
             self._tell, name="presence", max_batch=_CHUNK, max_waiting=_MOST_WAITING
@@ -130,6 +138,10 @@ class RedisPresence:
     def on_gone(self, hook: Callable[[Sequence[str]], None]) -> None:
         """See ``Presence``."""
         self._on_gone = hook
+
+    def on_restored(self, hook: Callable[[], None]) -> None:
+        """See ``Presence``."""
+        self._on_restored = hook
 
     async def start(self) -> None:
         """See ``Presence``."""
@@ -142,10 +154,15 @@ class RedisPresence:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
         await self._telling.aclose()
+        left_over = bool(self._here) or self._owing
         self._here.clear()
         try:
-            await self._redis.ask("ZREM", self._key, self._node)
-            await self._redis.ask("DEL", self._mine)
+            if left_over:
+                # Last heard of long ago: whoever renews next reads whom it leaves behind, and tells of them.
+                await self._redis.ask("ZADD", self._key, 0, self._node)
+            else:
+                await self._redis.ask("ZREM", self._key, self._node)
+                await self._redis.ask("DEL", self._mine)
         except (Problem, RedisError) as error:
             # It runs out by itself.
             _log.warning("the people of this node are taken for present a while longer: %s", told(error))
@@ -173,13 +190,19 @@ class RedisPresence:
     async def _told(self, what: str, user_id: str) -> bool:
         try:
             return await self._telling.submit((what, user_id))
-        except FlushFailed as failure:
-            if isinstance(failure.__cause__, Problem):
-                raise RedisUnavailable(failure.__cause__.detail) from failure
+        except BaseException as error:
+            self._owing = True
+            if isinstance(error, FlushFailed) and isinstance(error.__cause__, Problem):
+                raise RedisUnavailable(error.__cause__.detail) from error
             raise
 
     async def _tell(self, changes: list[tuple[str, str]]) -> Sequence[bool]:
-        return [bool(answer) for answer in await self._run(TELL, [word for change in changes for word in change])]
+        words = [word for change in changes for word in change]
+        async with self._turn:
+            before, after, *answers = await self._run(TELL, words)
+            self._owing = self._owing or before != self._known
+            self._known = after
+        return [bool(answer) for answer in answers]
 
     async def _run(self, script: Script, words: Sequence[str]) -> list[int]:
         try:
@@ -200,21 +223,32 @@ class RedisPresence:
         try:
             await self._renew()
         except (Problem, RedisError, FlushFailed) as error:
+            # Whoever Redis named as gone may not have been told of.
+            self._owing = self._owing or isinstance(error, OutcomeUnknown)
             _log.warning("Redis cannot be told now who is on this node: %s", told(error))
             return False
         return True
 
     async def _renew(self) -> None:
-        expected = len(self._here)
-        count, *gone = await self._redis.run(RENEW, (self._key,), (self._node, self._stale))
-        if gone and self._on_gone is not None:
-            self._on_gone([user_id.decode() for user_id in gone])
-        if count != expected and not self._telling.waiting:
-            await self._tell_everybody()
+        async with self._turn:
+            count, *gone = await self._redis.run(RENEW, (self._key,), (self._node, self._stale))
+            if gone and self._on_gone is not None:
+                self._on_gone([user_id.decode() for user_id in gone])
+            if count == self._known and not self._owing:
+                return
+            self._owing = False
+            try:
+                await self._tell_everybody()
+            except BaseException:
+                self._owing = True
+                raise
+        if self._on_restored is not None:
+            self._on_restored()
 
     async def _tell_everybody(self) -> None:
         """Redis has forgotten some of them, or was not told that they have gone."""
-        people, fresh = iter(tuple(self._here)), f"{self._mine}:new"
+        here = tuple(self._here)
+        people, fresh = iter(here), f"{self._mine}:new"
         calls = [self._redis.call("DEL", fresh)]
         while chunk := list(islice(people, _CHUNK)):
             calls.append(self._redis.call("SADD", fresh, *chunk))
@@ -225,3 +259,4 @@ class RedisPresence:
         else:
             calls.append(self._redis.call("DEL", self._mine))
         await asyncio.gather(*calls)
+        self._known = len(here)

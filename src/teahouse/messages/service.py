@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from teahouse.batching import Batcher
 from teahouse.clock import Clock
@@ -29,14 +29,6 @@ _MAX_BATCH = 256
 _NO_ROOM = "There is no such room."
 
 
-class Online(Protocol):
-    """Who of some people is there, on whichever node."""
-
-    async def online(self, user_ids: Collection[str]) -> set[str]:
-        """Raises 503 problems."""
-        ...
-
-
 class _Sending(NamedTuple):
     draft: Draft
     origin: str
@@ -53,7 +45,6 @@ class Messages:
         self,
         store: MessageStore,
         hub: Hub,
-        online: Online,
         *,
         clock: Clock,
         max_waiting: int = 10_000,
@@ -75,7 +66,6 @@ class Messages:
             self._flush_acquainted, name="acquainted", max_batch=_MAX_BATCH, max_waiting=max_waiting
         )
         self._store = store
-        self._online = online
         self._clock = clock
         self._sync_messages = sync_messages
         self._room_members = room_members
@@ -170,7 +160,7 @@ class Messages:
         others = {each for each in two or await self._store.members(conversation) if each != caller_id}
         if two and not all([await self.acquainted.submit((caller_id, other)) for other in others]):
             return []
-        return sorted(await self._online.online(others))
+        return sorted(await self.hub.online(receiver, conversation, others))
 
     # --- rooms ---
 
