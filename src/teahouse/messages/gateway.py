@@ -90,7 +90,7 @@ class Entrance(Protocol):
 
 class GatewaySettings(NamedTuple):
     """A client is asked for a sign of life after ``heartbeat_seconds`` of silence, to the second, and given up after as
-    long again. ``origins`` are those that may connect beside the host's own pages; ``*`` lets all. At a stop sockets are
+    long again. ``origins`` are those that may connect beside this host's pages; ``*`` lets all. At a stop sockets are
     closed over ``restart_seconds``.
     """
 
