@@ -23,6 +23,8 @@ async def test_a_token_in_the_authorization_header_opens_a_socket():
             "nodeId": "n1",
             "heartbeatSeconds": 30,
             "timestamp": 1_767_225_600_000,
+            "conversations": 3,
+            "following": 2,
         }
 
 
