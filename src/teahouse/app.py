@@ -226,6 +226,7 @@ class Teahouse(App):
             max_waiting=limits.max_waiting,
             sync_messages=limits.sync_messages,
             room_members=limits.room_members,
+            rooms_per_user=limits.rooms_per_user,
         )
         self._batchers += [service.batcher, service.reads, service.roles, service.acquainted]
         self.on_start(service.start)

@@ -362,3 +362,15 @@ class TooManyFrames(Problem):
     """
 
     status = 429
+
+
+class RoomFull(Problem):
+    """The room would have more members than a room may have here. Make another room, or remove somebody first."""
+
+    status = 409
+
+
+class TooManyRooms(Problem):
+    """You have made as many rooms as one person may. A room that everybody has left no longer counts."""
+
+    status = 409

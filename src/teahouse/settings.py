@@ -197,6 +197,7 @@ class MessagesSettings(Section, frozen=True):
     max_waiting: Count = 10_000
     sync_messages: Count = 1_000
     room_members: Count = 20_000
+    rooms_per_user: Count = 1_000
     conversations_per_user: Count = 1_000
 
 

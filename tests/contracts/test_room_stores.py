@@ -11,7 +11,7 @@ from teahouse.engines.sql import Database
 from teahouse.messages.model import Membership, ReadMark, Room, conversation_of
 from teahouse.messages.store_sql import SqlMessageStore
 from teahouse.messages.tables_sql import conversations
-from teahouse.problems import NotFound
+from teahouse.problems import NotFound, Problem, RoomFull, TooManyRooms
 from tests.messages.people import ANN, BOB, CAT, DAN, NOBODY, NOW, opened, room_id, said, settle
 
 ROOM = f"room:{room_id(1)}"
@@ -249,3 +249,29 @@ async def test_who_brings_somebody_into_very_many_rooms_leaves_place_for_others(
     found = (await store.first_memberships([BOB], 20))[BOB]
     assert names(found)[10] == late
     assert names(found)[11:] == [f"room:{room_id(number)}" for number in range(11, 20)]
+
+
+async def test_one_person_makes_so_many_rooms_and_no_more_even_at_once(store: SqlMessageStore):
+    async def make(number: int) -> None:
+        await store.add_room(Room(room_id(number), "x", ANN, NOW), [BOB], most=3)
+
+    answers = await asyncio.gather(*(make(number) for number in range(1, 9)), return_exceptions=True)
+    assert sorted(type(each).__name__ for each in answers) == ["NoneType"] * 3 + ["TooManyRooms"] * 5
+    with pytest.raises(TooManyRooms):
+        await make(9)
+    await store.add_room(Room(room_id(9), "x", CAT, NOW), [BOB], most=3)
+
+
+async def test_a_room_takes_so_many_members_and_no_more_even_at_once(store: SqlMessageStore):
+    await opened(store)
+
+    async def add(user: str) -> list[str] | Problem:
+        try:
+            return await store.add_members(room_id(1), [user, BOB], NOW, most=3)
+        except RoomFull as problem:
+            return problem
+
+    answers = await asyncio.gather(add(CAT), add(DAN))
+    assert [type(each) for each in answers].count(RoomFull) == 1
+    assert await store.add_members(room_id(1), [ANN, BOB], NOW, most=1) == []
+    assert len(await store.members(ROOM)) == 3

@@ -25,12 +25,14 @@ def caller(request) -> Caller:
 
 
 @asynccontextmanager
-async def serving(directory: Path, hub: QuietHub, people: Collection[str] = PEOPLE) -> AsyncIterator[TestClient]:
+async def serving(
+    directory: Path, hub: QuietHub, people: Collection[str] = PEOPLE, **limits
+) -> AsyncIterator[TestClient]:
     database = Database(f"sqlite:///{directory}/tea.db")
     await database.connect()
     await database.create_all()
     await settle(database, people)
-    service = Messages(SqlMessageStore(database), hub, clock=ManualClock())
+    service = Messages(SqlMessageStore(database), hub, clock=ManualClock(), **limits)
     app = App()
     app.provide(Caller, caller, security="bearer")
     install(app, service)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, Select, delete, insert, select
+from sqlalchemy import Connection, Select, delete, func, insert, select
 
 from teahouse.messages.model import Room
 from teahouse.messages.tables_sql import (
@@ -15,11 +15,13 @@ from teahouse.messages.tables_sql import (
     rooms,
     users,
 )
-from teahouse.problems import NotFound
+from teahouse.problems import NotFound, RoomFull, TooManyRooms
 
 
-def add_room(connection: Connection, room: Room, members: Collection[str]) -> None:
+def add_room(connection: Connection, room: Room, members: Collection[str], most: int | None) -> None:
     """See ``MessageStore``."""
+    if most is not None:
+        _check_rooms_of(connection, room.created_by, most)
     others = sorted(set(members) - {room.created_by})
     _check_existing(connection, [room.created_by, *others])
     conversation = conversation_of_room(room.id)
@@ -31,7 +33,9 @@ def add_room(connection: Connection, room: Room, members: Collection[str]) -> No
     connection.execute(insert(memberships), rows)
 
 
-def add_members(connection: Connection, room_id: str, user_ids: Collection[str], now: int) -> list[str]:
+def add_members(
+    connection: Connection, room_id: str, user_ids: Collection[str], now: int, most: int | None
+) -> list[str]:
     """See ``MessageStore``."""
     conversation = conversation_of_room(room_id)
     said = _hold(connection, conversation)
@@ -44,6 +48,8 @@ def add_members(connection: Connection, room_id: str, user_ids: Collection[str],
     )
     known = set(connection.scalars(inside))
     new = [each for each in wanted if each not in known]
+    if new and most is not None and len(new) + _size(connection, conversation) > most:
+        raise RoomFull
     if new:
         rows = [membership_row(conversation, each, "member", now=now, joined_seq=said) for each in new]
         connection.execute(insert(memberships), rows)
@@ -70,6 +76,19 @@ def _hold(connection: Connection, conversation: str) -> int | None:
     held = select(conversations.c.seq).where(conversations.c.id == conversation).with_for_update()
     seq: int | None = connection.scalar(held)
     return seq
+
+
+def _size(connection: Connection, conversation: str) -> int:
+    size = select(func.count()).select_from(memberships).where(memberships.c.conversation == conversation)
+    return connection.scalar(size) or 0
+
+
+def _check_rooms_of(connection: Connection, user_id: str, most: int) -> None:
+    # Held, so that two of their requests at one moment count one after the other.
+    connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
+    made = connection.scalar(select(func.count()).select_from(rooms).where(rooms.c.created_by == user_id)) or 0
+    if made >= most:
+        raise TooManyRooms
 
 
 def _check_existing(connection: Connection, user_ids: Collection[str]) -> None:

@@ -38,7 +38,9 @@ from teahouse.problems import (
     IdempotencyMismatch,
     NotFound,
     Overloaded,
+    RoomFull,
     ShuttingDown,
+    TooManyRooms,
     ValidationFailed,
 )
 from teahouse.web import App
@@ -78,7 +80,7 @@ def _install_document(app: App) -> None:
 
 
 def _install_rooms(app: App, service: Messages) -> None:
-    @app.post("/v1/rooms", status=201, tags=_ROOMS, problems=(NotFound, *_GATHERED))
+    @app.post("/v1/rooms", status=201, tags=_ROOMS, problems=(NotFound, RoomFull, TooManyRooms, *_GATHERED))
     async def create_room(caller: Caller, body: RoomBody) -> RoomView:
         """A new room, which the caller owns."""
         room = await service.create_room(caller.user_id, body.name.strip(), body.members)
@@ -110,7 +112,7 @@ def _install_members(app: App, service: Messages) -> None:
         found = sorted(each for each in roles if cursor is None or each > cursor)
         return MemberList([MemberView(each, roles[each]) for each in found[:limit]], _next(found, limit))
 
-    @app.post("/v1/rooms/{id}/members", tags=_ROOMS, problems=(NotFound, Forbidden, *_GATHERED))
+    @app.post("/v1/rooms/{id}/members", tags=_ROOMS, problems=(NotFound, Forbidden, RoomFull, *_GATHERED))
     async def add_members(caller: Caller, id: Id, body: MembersBody) -> AddedView:  # noqa: A002 - the path's name
         """Brings people into the room, which its owner may."""
         return AddedView(sorted(await service.add_members(caller.user_id, id, body.user_ids)))

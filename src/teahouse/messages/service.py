@@ -23,7 +23,7 @@ from teahouse.messages.model import (
     people_of,
 )
 from teahouse.messages.store import MessageStore
-from teahouse.problems import Forbidden, NotFound, Problem
+from teahouse.problems import Forbidden, NotFound, Problem, RoomFull
 
 _MAX_BATCH = 256
 _NO_ROOM = "There is no such room."
@@ -38,7 +38,8 @@ class Messages:
     """Every message is stored before its sender is told so; then it goes to whoever is there (``Hub``).
 
     ``max_waiting`` messages wait for the store at most, and as many read positions; one more is ``Overloaded``.
-    Somebody who missed more than ``sync_messages`` of a conversation is told so instead of being sent them.
+    Somebody who missed more than ``sync_messages`` of a conversation is told so instead of being sent them. One person
+    makes ``rooms_per_user`` rooms, of ``room_members`` with themselves, at most.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Messages:
         max_waiting: int = 10_000,
         sync_messages: int = 1_000,
         room_members: int = 20_000,
+        rooms_per_user: int = 1_000,
     ) -> None:
         self.hub = hub
         self.batcher: Batcher[_Sending, Message] = Batcher(
@@ -69,6 +71,7 @@ class Messages:
         self._clock = clock
         self._sync_messages = sync_messages
         self._room_members = room_members
+        self._rooms_per_user = rooms_per_user
 
     async def start(self) -> None:
         """Call once, before the first socket."""
@@ -164,11 +167,19 @@ class Messages:
 
     # --- rooms ---
 
+    @property
+    def _full(self) -> str:
+        return f"A room has {self._room_members} members at most."
+
     async def create_room(self, caller_id: str, name: str, members: Collection[str]) -> Room:
-        """A room that the caller owns. Raises ``NotFound`` where a member does not exist."""
+        """A room that the caller owns. Raises ``NotFound`` where a member does not exist, ``RoomFull`` and
+        ``TooManyRooms``.
+        """
         room = Room(self._clock.new_id(), name, caller_id, self._clock.now_ms())
         others = set(members) - {caller_id}
-        await self._store.add_room(room, others)
+        if len(others) >= self._room_members:
+            raise RoomFull(self._full)
+        await self._store.add_room(room, others, most=self._rooms_per_user)
         for user_id in (caller_id, *others):
             self.hub.joined(user_id, f"room:{room.id}")
         return room
@@ -187,16 +198,16 @@ class Messages:
         return dict(await self._store.members(f"room:{room_id}"))
 
     async def add_members(self, caller_id: str, room_id: str, user_ids: Collection[str]) -> list[str]:
-        """Those who are new in it. Raises ``NotFound``, and ``Forbidden`` where the caller does not own the room or it
-        would have too many members.
+        """Those who are new in it. Raises ``NotFound``, ``Forbidden`` where the caller does not own the room, and
+        ``RoomFull``.
         """
         conversation = f"room:{room_id}"
         if await self._role(caller_id, conversation) != "owner":
             raise Forbidden("Only the owner of a room brings people in.")
-        known = await self._store.members(conversation)
-        if len(known) + len(set(user_ids) - known.keys()) > self._room_members:
-            raise Forbidden(f"A room has {self._room_members} members at most.")
-        added = await self._store.add_members(room_id, set(user_ids), self._clock.now_ms())
+        try:
+            added = await self._store.add_members(room_id, set(user_ids), self._clock.now_ms(), most=self._room_members)
+        except RoomFull as problem:
+            raise RoomFull(self._full) from problem
         for user_id in added:
             self.hub.joined(user_id, conversation)
         return added

@@ -79,8 +79,10 @@ class MessageStore(Protocol):
         """The same for many, in one transaction: for each the position that holds, or ``NotFound``."""
         ...
 
-    async def add_room(self, room: Room, members: Collection[str]) -> None:
-        """A new room; its creator owns it, the others are members. ``NotFound`` where one of them does not exist."""
+    async def add_room(self, room: Room, members: Collection[str], *, most: int | None = None) -> None:
+        """A new room; its creator owns it, the others are members. ``NotFound`` where one of them does not exist,
+        ``TooManyRooms`` where its creator has made ``most`` already.
+        """
         ...
 
     async def rooms(self, user_id: str, before: str | None, limit: int) -> list[tuple[Room, Membership]]:
@@ -95,9 +97,11 @@ class MessageStore(Protocol):
         """The room with this id."""
         ...
 
-    async def add_members(self, room_id: str, user_ids: Collection[str], now: int) -> list[str]:
+    async def add_members(
+        self, room_id: str, user_ids: Collection[str], now: int, *, most: int | None = None
+    ) -> list[str]:
         """Adds whom is not in it yet and returns these. They have read what was said before they came.
-        ``NotFound`` where one of them, or the room, does not exist.
+        ``NotFound`` where one of them, or the room, does not exist, ``RoomFull`` where more than ``most`` would be in.
         """
         ...
 

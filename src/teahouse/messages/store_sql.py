@@ -134,9 +134,9 @@ class SqlMessageStore:
         """See ``MessageStore``."""
         return await self._database.write(partial(mark_all_read, marks=marks), [mark.user_id for mark in marks])
 
-    async def add_room(self, room: Room, members: Collection[str]) -> None:
+    async def add_room(self, room: Room, members: Collection[str], *, most: int | None = None) -> None:
         """See ``MessageStore``."""
-        await self._database.write(partial(add_room, room=room, members=members), room.created_by)
+        await self._database.write(partial(add_room, room=room, members=members, most=most), room.created_by)
 
     async def rooms(self, user_id: str, before: str | None, limit: int) -> list[tuple[Room, Membership]]:
         """See ``MessageStore``."""
@@ -172,9 +172,12 @@ class SqlMessageStore:
             row = (await connection.execute(select(rooms).where(rooms.c.id == room_id))).first()
         return None if row is None else read_room(row)
 
-    async def add_members(self, room_id: str, user_ids: Collection[str], now: int) -> list[str]:
+    async def add_members(
+        self, room_id: str, user_ids: Collection[str], now: int, *, most: int | None = None
+    ) -> list[str]:
         """See ``MessageStore``."""
-        return await self._database.write(partial(add_members, room_id=room_id, user_ids=user_ids, now=now))
+        work = partial(add_members, room_id=room_id, user_ids=user_ids, now=now, most=most)
+        return await self._database.write(work)
 
     async def remove_member(self, room_id: str, user_id: str) -> bool:
         """See ``MessageStore``."""

@@ -44,6 +44,7 @@ rooms = Table(
     Column("name", String(64), nullable=False),
     Column("created_by", String(32), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Index(None, "created_by"),
 )
 
 memberships = Table(
