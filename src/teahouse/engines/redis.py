@@ -21,7 +21,7 @@ from teahouse.batching import Batcher, FlushFailed
 from teahouse.engines.redis_address import Address
 from teahouse.engines.redis_cluster import ClusterPipe
 from teahouse.engines.redis_pipes import Argument, Call, Pipe, SentinelPipe, ServerPipe
-from teahouse.engines.redis_replies import told, unavailable
+from teahouse.engines.redis_replies import outward, told, unavailable
 from teahouse.problems import OutcomeUnknown, Problem, RedisUnavailable
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
@@ -68,6 +68,8 @@ class Redis:
         self._closed = False
         self._keeper: asyncio.Task[None] | None = None
         self._lost_one = asyncio.Event()
+        # As the log was told it, and as callers are.
+        self._logged = ""
         self._reason = "not connected yet"
 
     # --- life ---
@@ -82,7 +84,10 @@ class Redis:
             await self._pipe.aclose()
             if isinstance(error, RedisUnavailable) or not isinstance(error, _REACHES):
                 raise
-            raise unavailable(error) from error
+            if isinstance(error, RedisUnavailable):
+                raise
+            # Whoever starts the program reads this, and needs to know where it looked.
+            raise RedisUnavailable(f"Redis is out of reach: {told(error)}") from error
         if self._keeper is None:
             self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="keep Redis connected")
 
@@ -220,9 +225,9 @@ class Redis:
             return
         self._connected = False
         self.losses += 1
-        self._reason = told(error)
+        self._logged, self._reason = told(error), outward(error)
         self._lost_one.set()
-        _log.warning("the connection to Redis is lost: %s", self._reason)
+        _log.warning("the connection to Redis is lost: %s", self._logged)
 
     async def _keep(self) -> None:
         """Looks after the connection, as long as there is one, and makes a new one otherwise."""
@@ -260,9 +265,9 @@ class Redis:
                 await self._pipe.aclose()
                 await self._connect()
             except _REACHES as error:
-                if told(error) != self._reason:
+                if told(error) != self._logged:
                     _log.warning("Redis is out of reach: %s", told(error))
-                self._reason = told(error)
+                self._logged, self._reason = told(error), outward(error)
                 # With jitter, so that the workers of a shop do not come back all at once.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
                 pause = min(pause * 2, _LONGEST_PAUSE)

@@ -46,7 +46,7 @@ def error_of(text: str) -> Exception:
 
 
 def told(error: BaseException) -> str:
-    """What went wrong, in one line that holds no secret."""
+    """What went wrong, in one line that holds no secret, for the log: it may name an address."""
     if isinstance(error, TimeoutError | RedisTimeout):
         # A time-out has no words of its own.
         return "no answer in time"
@@ -59,6 +59,17 @@ def told(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
+def outward(error: BaseException) -> str:
+    """The same for people who call from outside: how this network is made is none of their business."""
+    return told(error) if isinstance(error, RedisUnavailable) or _is_clean(error) else "there is no connection to it"
+
+
 def unavailable(error: BaseException) -> RedisUnavailable:
     """What went wrong below, as callers are told it."""
-    return error if isinstance(error, RedisUnavailable) else RedisUnavailable(f"Redis is out of reach: {told(error)}")
+    if isinstance(error, RedisUnavailable):
+        return error
+    return RedisUnavailable(f"Redis is out of reach: {outward(error)}")
+
+
+def _is_clean(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError | RedisTimeout) or getattr(error, "status_code", None) in NOT_NOW
