@@ -88,7 +88,7 @@ class BadRequest(Problem):
 
 
 class MalformedJson(Problem):
-    """The body is not valid JSON in UTF-8. Check how the body is written."""
+    """The body, or the frame, is not valid JSON in UTF-8. Check how it is written."""
 
     status = 400
 
@@ -302,8 +302,8 @@ class IdempotencyKeyMissing(Problem):
 
 
 class IdempotencyMismatch(Problem):
-    """This Idempotency-Key was used for another request. Use a new key for a new purchase, and the same body when you
-    ask again.
+    """This Idempotency-Key, or this id of a message, was used for another one. Use a new key for a new purchase and a
+    new id for a new message, and send the same when you ask again.
     """
 
     status = 422
