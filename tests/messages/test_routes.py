@@ -331,3 +331,17 @@ async def test_direct_conversations_are_listed_with_what_is_unread_and_marked_as
     assert [each["unread"] for each in (await listed(ANN))["items"]] == [0]
     assert await listed(CAT) == {"items": [], "nextCursor": None}
     assert [await read(BOB, other, 1) for other in (BOB, CAT)] == [(404, None)] * 2
+
+
+async def test_the_same_content_in_another_spelling_is_the_same_message(client):
+    to = f"user:{BOB}"
+    headers = {**by(ANN), "content-type": "application/json"}
+
+    async def say(content):
+        body = '{"type":"custom","id":"1","to":"%s","content":%s}' % (to, content)  # noqa: UP031 - braces of JSON
+        answer = await client.post("/v1/messages", body=body.encode(), headers=headers)
+        return answer.status, answer.json().get("seq")
+
+    same = ['{"a":"é","b":2}', '{ "b": 2, "a": "\\u00e9" }', '{"a":"é","b":2.0}']
+    assert [await say(each) for each in same] == [(201, 1)] * 3
+    assert await say('{"a":"e","b":2}') == (422, None)

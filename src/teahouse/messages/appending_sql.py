@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from teahouse.messages.model import Draft, Message, people_of
+from teahouse.messages.model import Draft, Message, people_of, same_value
 from teahouse.messages.reading_sql import advance
 from teahouse.messages.rows_sql import change, hold, insert_rows, insertion, over_rows, run
 from teahouse.messages.tables_sql import (
@@ -146,4 +146,6 @@ def _receiver(draft: Draft) -> str:
 
 
 def _is_of(message: Message, draft: Draft) -> bool:
-    return (message.conversation, message.kind, message.content) == (draft.conversation, draft.kind, draft.content)
+    if (message.conversation, message.kind) != (draft.conversation, draft.kind):
+        return False
+    return message.content == draft.content or same_value(message.content, draft.content)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Literal
+from decimal import Decimal
+from typing import Any, Literal
 
 import msgspec
 
@@ -89,6 +91,42 @@ class ReadMark(msgspec.Struct, frozen=True, gc=False):
     user_id: str
     conversation: str
     seq: int
+
+
+def same_value(one: str, other: str) -> bool:
+    """Whether two JSON texts are one value, however they are written: escapes, space and the order of names do not
+    matter, and numbers are equal where they are exactly. Costs time in proportion to the texts.
+    """
+    try:
+        return bool(_exactly(one) == _exactly(other))
+    except (ValueError, ArithmeticError, RecursionError):
+        # A number of thousands of digits, or a nesting deeper than this follows: another text is another value then.
+        return False
+
+
+def _exactly(text: str) -> Any:
+    return json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=_named)
+
+
+def _named(pairs: list[tuple[str, Any]]) -> Any:
+    # Where a name comes twice, what it means is up to the reader: the pairs are compared as they come.
+    names = dict(pairs)
+    return names if len(names) == len(pairs) else tuple(pairs)
+
+
+class _Number:
+    """A number of a JSON text: not true and not false, which are equal to 1 and 0 here and nowhere else."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, text: str) -> None:
+        self.value = Decimal(text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Number) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
 
 def conversation_of(caller_id: str, to: str) -> str:
