@@ -57,7 +57,7 @@ def test_clients_send_eight_kinds_and_are_sent_nine():
         ("delivered-to-client", frames.encode_message(Message(f"room:{ID}", 1, ID, "m", "text", "1", 2))),
         ("synced-to-client", frames.encode_synced(f"room:{ID}", True)),
         ("presence-to-client", frames.encode_presence(f"room:{ID}", ID, True)),
-        ("pong-to-client", frames.PONG),
+        ("pong-to-client", frames.encode_pong("p")),
     ],
 )
 def test_a_frame_has_exactly_the_fields_that_the_document_names(name: str, frame: bytes):

@@ -249,3 +249,26 @@ async def test_messages_of_a_socket_that_has_gone_are_stored_all_the_same():
         await eventually(lambda: not served.gateway.sockets)
         assert not served.service.waiting[0].cancelled()
         served.service.answer(0)
+
+
+async def test_a_pong_has_the_id_that_its_ping_had():
+    async with serving() as served:
+        client = await served.enter()
+        client.say(type="ping", id="p-1")
+        assert await client.json() == {"type": "pong", "id": "p-1"}
+        client.say(type="ping")
+        assert await client.json() == {"type": "pong"}
+
+
+@pytest.mark.parametrize("frame", [{"type": "read", "seq": 1}, {"type": "presence"}])
+async def test_a_refused_read_or_presence_says_of_which_conversation(frame):
+    async with serving() as served:
+        client = await served.enter()
+
+        async def refuse(*_arguments: Any) -> None:
+            raise NotFound
+
+        served.service.mark_read = served.service.presence = refuse
+        client.say(**frame, to=ROOM)
+        answer = await client.json()
+        assert (answer["type"], answer["to"], answer["problem"]["status"]) == ("error", ROOM, 404)

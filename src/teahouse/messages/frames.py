@@ -173,7 +173,9 @@ class _Synced(msgspec.Struct, gc=False, tag_field="type", tag="synced"):
 
 
 class _Read(msgspec.Struct, gc=False, tag_field="type", tag="read", rename="camel"):
-    """Somebody has read the conversation up to ``seq``."""
+    """The user at another socket, or the other one of a direct conversation, has read up to ``seq``. In rooms nobody
+    else is told.
+    """
 
     to: str
     user_id: str
@@ -204,14 +206,21 @@ class _Error(msgspec.Struct, tag_field="type", tag="error", rename="camel", omit
     retry_after: int | None = None
 
 
-class _Pong(msgspec.Struct, tag_field="type", tag="pong"):
-    """Somebody is."""
+class _Pong(msgspec.Struct, tag_field="type", tag="pong", omit_defaults=True):
+    """Somebody is; with the ``id`` that the ping had."""
+
+    id: str | None = None
 
 
 FROM_CLIENT = (Text, Image, File, Custom, Sync, Read, Presence, Ping)
 TO_CLIENT = (_Welcome, _Ack, _Delivered, _Synced, _Read, _Presence, _System, _Error, _Pong)
 
 PONG = _encode(_Pong())
+
+
+def encode_pong(id: str) -> bytes:  # noqa: A002 - the frame's name
+    """The answer to a ping with this id; ``PONG`` is the one to a ping without."""
+    return _encode(_Pong(id))
 
 
 def encode_welcome(user_id: str, node_id: str, heartbeat_seconds: float, timestamp: int, extent: Extent) -> bytes:

@@ -23,6 +23,7 @@ from teahouse.messages.frames import (
     decode,
     encode_ack,
     encode_error,
+    encode_pong,
     encode_presence,
     encode_synced,
     encode_system,
@@ -272,7 +273,7 @@ class ClientSocket(WebSocket):
         if isinstance(frame, Said):
             self._say(frame)
         elif isinstance(frame, Ping):
-            self.send(PONG)
+            self.send(PONG if frame.id is None else encode_pong(frame.id))
         else:
             self._ask(frame)
 
@@ -342,10 +343,10 @@ class ClientSocket(WebSocket):
                     self.send(encode_presence(frame.to, user_id, online=True))
                 await self.drained()
         except Problem as problem:
-            self.send(encode_error(problem, frame.id))
+            self.send(encode_error(problem, frame.id, _place(frame)))
         except Exception:  # noqa: BLE001 - logged and answered; the socket goes on
             _log.exception("a frame could not be answered")
-            self.send(encode_error(InternalError(), frame.id))
+            self.send(encode_error(InternalError(), frame.id, _place(frame)))
 
     async def _sync(self, frame: Sync) -> None:
         for to, after in frame.after.items():
@@ -364,6 +365,10 @@ class ClientSocket(WebSocket):
             self._take_kept()
         elif not self._under_way:
             self.close(*self._retiring)
+
+
+def _place(frame: Sync | Read | Presence) -> str | None:
+    return None if isinstance(frame, Sync) else frame.to
 
 
 def _answer(coming: asyncio.Future[Message], frame: Said) -> bytes:
