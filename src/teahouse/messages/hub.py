@@ -15,9 +15,10 @@ from teahouse.messages.catching_up import CatchingUp
 from teahouse.messages.channel import Channel
 from teahouse.messages.close_codes import REPLACED
 from teahouse.messages.filling import Filling, Pause
-from teahouse.messages.following import Following, Person
+from teahouse.messages.following import Following
 from teahouse.messages.frames import encode_message, encode_system
 from teahouse.messages.model import Extent, Message, people_of
+from teahouse.messages.person import Person
 from teahouse.messages.presence import Presence
 from teahouse.messages.receiver import Receiver
 from teahouse.messages.store import MessageStore
