@@ -18,6 +18,10 @@ from teahouse.caching import Cache, SharedLayer, Times
 from teahouse.caching.metrics_prometheus import CacheCollector
 from teahouse.clock import Clock
 from teahouse.engines.sql import Database, database_on
+from teahouse.files import Files, UploadLimits
+from teahouse.files import routes as files_routes
+from teahouse.files.storage_local import LocalStorage
+from teahouse.files.store_sql import SqlUploadStore
 from teahouse.insight.metrics_prometheus import RedisCollector, SaleFigures, SalesCollector
 from teahouse.messages.assembling import WireLimits
 from teahouse.messages.bus import Bus
@@ -100,6 +104,9 @@ class Teahouse(App):
         if sandbox is not None:
             install_sandbox(self, sandbox)
         self._install_messages(settings, database, people, shop, carried)
+        if not settings.redis.url:
+            # Who writes an upload is known to one process so far.
+            self._install_files(settings, database)
         self.metrics.register(BatchCollector([*self._batchers, *people.sessions.batchers]))
         self.metrics.register(CacheCollector(self._caches))
         ledger = shop.ledger
@@ -243,6 +250,21 @@ class Teahouse(App):
             beside=lambda: self.server,
         )
         self.metrics.register(MessagesCollector(gateway, hub, carried.bus))
+
+    def _install_files(self, settings: Settings, database: Database) -> None:
+        """Uploads and files in the data directory."""
+        wanted = settings.files
+        storage = LocalStorage(settings.data_dir / "files", durable=wanted.durable)
+        service = Files(
+            SqlUploadStore(database),
+            storage,
+            UploadLimits(wanted.max_bytes, wanted.quota_bytes, wanted.total_bytes, wanted.expire_seconds),
+            clock=self._clock,
+        )
+        self._batchers += [storage.batcher, service.batcher]
+        self.on_start(service.start)
+        self.on_stop(service.aclose)
+        files_routes.install(self, service, storage)
 
     def _cached(
         self, settings: Settings, database: Database, shared: Callable[[type[Any], str], SharedLayer[Any]] | None

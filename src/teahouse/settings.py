@@ -66,6 +66,7 @@ Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 to 65535 (
 Seconds = Annotated[float, Meta(gt=0, le=366 * 86400, description="a number of seconds above 0, at most a year")]
 Count = Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number from 1 to 10000000")]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")]
+FileBytes = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a number of bytes from 0 to 9223372036854775807")]
 Origin = Annotated[
     str,
     Meta(
@@ -106,9 +107,16 @@ class RedisSettings(Section, frozen=True):
 
 
 class FilesSettings(Section, frozen=True):
-    """Where uploads are kept; an empty ``url`` is the data directory."""
+    """Where uploads are kept (no ``url``: the data directory), and bounds of one file, of a user's, of all (0: none).
+    An upload that gets nothing for ``expire_seconds`` is removed; ``durable``: what is acknowledged is on disk.
+    """
 
     url: Secret = _NONE
+    max_bytes: FileBytes = 5 << 30
+    quota_bytes: FileBytes = 20 << 30
+    total_bytes: FileBytes = 0
+    expire_seconds: Seconds = 86_400.0
+    durable: bool = True
 
 
 class WechatSettings(Section, frozen=True):
@@ -289,10 +297,7 @@ def _not_in_this_version(settings: Settings) -> list[str]:
         ),
         (
             settings.workers > 1 and not settings.redis.url,
-            (
-                "workers: workers > 1 needs TEAHOUSE_REDIS__URL, for what several workers share is kept in Redis; "
-                "set it, or run one worker, which uses one core."
-            ),
+            "workers: workers > 1 needs TEAHOUSE_REDIS__URL, where what they share is kept; set it, or run one worker.",
         ),
         (
             not _is_database_url(settings.database_url),
@@ -307,10 +312,7 @@ def _not_in_this_version(settings: Settings) -> list[str]:
         ),
         (
             any(not _is_replica_of(scheme, replica.reveal()) for replica in settings.database.replicas),
-            (
-                "database.replicas: expected addresses of servers of database.url's kind, with the same "
-                "name of a database; mend TEAHOUSE_DATABASE__REPLICAS."
-            ),
+            "database.replicas: expected addresses like database.url, of its name; mend TEAHOUSE_DATABASE__REPLICAS.",
         ),
         (settings.files.url, "files.url: this version has no file storage yet; leave TEAHOUSE_FILES__URL empty."),
     )

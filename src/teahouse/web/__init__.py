@@ -7,6 +7,18 @@ from teahouse.web.calling import Maybe
 from teahouse.web.limits import Limits
 from teahouse.web.request import Request
 from teahouse.web.response import Response, json_response
+from teahouse.web.sending import StreamedResponse
 from teahouse.web.testing import TestClient
 
-__all__ = ["App", "Background", "Header", "Limits", "Maybe", "Request", "Response", "TestClient", "json_response"]
+__all__ = [
+    "App",
+    "Background",
+    "Header",
+    "Limits",
+    "Maybe",
+    "Request",
+    "Response",
+    "StreamedResponse",
+    "TestClient",
+    "json_response",
+]

@@ -20,6 +20,7 @@ from teahouse.problems import (
 from teahouse.web.binding import Parameter, Signature, Source
 from teahouse.web.response import JSON, PROBLEM_JSON, Response
 from teahouse.web.routing import Route
+from teahouse.web.sending import StreamedResponse
 
 if TYPE_CHECKING:
     from teahouse.web.app import App
@@ -72,7 +73,7 @@ def _kinds(shown: list[tuple[Route, Signature]]) -> dict[str, Any]:
 
 
 def _has_schema(kind: Any) -> bool:
-    return kind not in (None, type(None), Response, Any)
+    return kind not in (None, type(None), Response, StreamedResponse, Response | StreamedResponse, Any)
 
 
 def _operation(route: Route, signature: Signature, schemas: dict[str, Any]) -> dict[str, Any]:

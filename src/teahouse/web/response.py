@@ -17,7 +17,8 @@ PROBLEM_JSON = "application/problem+json"
 
 encode_json = msgspec.json.Encoder().encode
 
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
+# 460 is that of tus (https://tus.io/protocols/resumable-upload#checksum).
+_REASONS = {status.value: status.phrase for status in HTTPStatus} | {460: "Checksum Mismatch"}
 _FORBIDDEN = re.compile(r"[\r\n\0]|[^\x00-\xff]")
 _BODILESS = frozenset((204, 304))
 
