@@ -371,6 +371,6 @@ class RoomFull(Problem):
 
 
 class TooManyRooms(Problem):
-    """You have made as many rooms as one person may. A room that everybody has left no longer counts."""
+    """You have made as many rooms as one person may make here."""
 
     status = 409
