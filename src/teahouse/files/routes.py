@@ -26,18 +26,23 @@ def install(app: App, files: Files, storage: Storage) -> None:
     """The routes of files and uploads."""
     routes_tus.install(app, files)
 
-    @app.get("/v1/files", tags=_TAGS, problems=(DatabaseUnavailable,))
+    @app.get("/v1/files", tags=_TAGS, problems=(DatabaseUnavailable,), hidden=True)
     async def page(caller: Caller, limit: Limit = 20, cursor: Cursor | None = None) -> FilePage:
         """The caller's files and unfinished uploads, newest first."""
         found = await files.page(caller.user_id, cursor, limit)
         return FilePage([file_view(each) for each in found], found[-1].id if len(found) == limit else None)
 
-    @app.get("/v1/files/{file_id}", tags=_TAGS, problems=_HERE)
+    @app.get("/v1/files/{file_id}", tags=_TAGS, problems=_HERE, hidden=True)
     async def file(caller: Caller, file_id: str) -> FileView:
         """What is known of one file or upload."""
         return file_view(await files.own(caller.user_id, file_id))
 
-    @app.get("/v1/files/{file_id}/content", tags=_TAGS, problems=(*_HERE, PreconditionFailed, RangeNotSatisfiable))
+    @app.get(
+        "/v1/files/{file_id}/content",
+        tags=_TAGS,
+        problems=(*_HERE, PreconditionFailed, RangeNotSatisfiable),
+        hidden=True,
+    )
     async def content(caller: Caller, file_id: str, request: Request) -> Response | StreamedResponse:
         """The file's bytes, all or those that Range asks for; they never change, so whoever has them may keep them."""
         return download(storage, await files.own(caller.user_id, file_id), request)

@@ -40,17 +40,14 @@ _ADDING = (UploadOffsetMismatch, UploadComplete, UnsupportedMediaType)
 def install(app: App, files: Files) -> None:
     """The routes of uploads."""
     tus = _Tus(files)
-    app.route("OPTIONS", "/v1/files", status=204, tags=_TAGS)(tus.options)
-    app.post("/v1/files", status=201, tags=_TAGS, streams=True, problems=(*_CREATING, *_HERE))(tus.create)
-    app.route("HEAD", "/v1/files/{file_id}", tags=_TAGS, problems=_HERE)(tus.stand)
-    app.patch("/v1/files/{file_id}", status=204, tags=_TAGS, streams=True, problems=(*_CREATING, *_ADDING, *_HERE))(
-        tus.add
-    )
-    app.post(
-        "/v1/files/{file_id}", status=204, tags=_TAGS, streams=True,
-        problems=(*_CREATING, *_ADDING, MethodNotAllowed, *_HERE),
-    )(tus.add_by_post)  # fmt: skip
-    app.delete("/v1/files/{file_id}", status=204, tags=_TAGS, problems=_HERE)(tus.terminate)
+    # Not in the OpenAPI document before it says how headers and bodies of tus look.
+    adding = (*_CREATING, *_ADDING, *_HERE)
+    app.route("OPTIONS", "/v1/files", status=204, tags=_TAGS, hidden=True)(tus.options)
+    app.post("/v1/files", tags=_TAGS, streams=True, problems=(*_CREATING, *_HERE), hidden=True)(tus.create)
+    app.route("HEAD", "/v1/files/{file_id}", tags=_TAGS, problems=_HERE, hidden=True)(tus.stand)
+    app.patch("/v1/files/{file_id}", tags=_TAGS, streams=True, problems=adding, hidden=True)(tus.add)
+    app.post("/v1/files/{file_id}", tags=_TAGS, streams=True, problems=adding, hidden=True)(tus.add_by_post)
+    app.delete("/v1/files/{file_id}", tags=_TAGS, problems=_HERE, hidden=True)(tus.terminate)
 
 
 class _Tus:
