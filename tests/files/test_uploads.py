@@ -349,3 +349,15 @@ async def test_two_who_write_the_same_upload_never_mix_their_bytes(desk):
     assert offset == 100_000
     await desk.add(path, offset, bytes([9]) * 100_000)
     assert len(set((await content(desk, path)).body[:100_000])) == 1
+
+
+async def test_more_bytes_than_the_upload_was_to_have_are_not_kept_where_the_connection_is_cut_either(desk):
+    path = await desk.begun(10)
+    wire = await desk.live.connect()
+    fields = {"content_type": BYTES, "upload_offset": "0", "content_length": "", "transfer_encoding": "chunked"}
+    wire.send(raw("PATCH", path, **fields) + b"b\r\n12345678901\r\n")
+    await eventually(lambda: len(desk.files.holders) == 1)
+    wire.close()
+    await eventually(lambda: not desk.files.holders)
+    stand = await desk.stand(path)
+    assert (stand.headers["upload-offset"], stand.headers["upload-length"]) == ("0", "10")

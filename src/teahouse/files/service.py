@@ -273,7 +273,6 @@ class _Receiving:
     async def run(self) -> Upload:
         try:
             while piece := await self._piece():
-                self._files.check_room(self._upload, self._end + sum(map(len, piece)))
                 await self._take(piece)
         except Exception:
             # What has come is worth keeping: the client goes on from there.
@@ -298,6 +297,7 @@ class _Receiving:
         return piece
 
     async def _take(self, piece: list[bytes]) -> None:
+        self._files.check_room(self._upload, self._end + sum(map(len, piece)))
         if self._hasher is not None:
             for chunk in piece:
                 self._hasher.update(chunk)
@@ -317,5 +317,5 @@ async def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(seconds)
         try:
             await work()
-        except Problem as problem:
-            _log.warning("uploads were not swept: %s", problem.detail)
+        except (Problem, OSError) as error:
+            _log.warning("uploads were not swept: %s", error)
